@@ -1,6 +1,8 @@
 /* Strict JSON in (RFC 8259) by jansson: at most `limit` bytes and 16 levels, no duplicate names, no bytes after the
- * value, no NUL in strings. Canonical JSON out (RFC 8785 for what we emit: sorted ASCII names, integers, no control
- * characters). Objects are read through a table of fields, and a name that is in no table is refused. */
+ * value, no NUL in strings. Canonical JSON out (RFC 8785; names and strings of any valid UTF-8, integers that a
+ * double holds exactly, no other numbers). Objects are read through a table of fields, and a name that is in no
+ * table is refused. Messages quote names (of fields, and where a name is expected) but never other text, since it
+ * may be a secret. */
 #ifndef CLAVIGER_COMMON_PROTO_JSON_H
 #define CLAVIGER_COMMON_PROTO_JSON_H
 
@@ -9,14 +11,18 @@
 
 #include <jansson.h>
 
-#define JSON_BODY_LIMIT (64U * 1024U)
+#define JSON_BODY_LIMIT  (64U * 1024U)
+#define JSON_DEPTH_LIMIT 16U
+#define JSON_SAFE_INTEGER INT64_C(9007199254740991) /* 2^53 - 1: RFC 8785 numbers are doubles */
 
 /* jansson's memory is wiped when it is freed. Once, at the start of every program. */
 void json_wipe_on_free(void);
 
+/* The value is an object or an array. INVALID says what is wrong and where (line and column, from 1). */
 KMS_MUST json_parse(span_t text, size_t limit, json_t **out, diag_t *why);
 void json_freep(json_t **j);
-/* Compact, sorted; appends. */
+/* Compact, sorted; appends. INVALID, with nothing appended, for a real number, an integer beyond
+ * JSON_SAFE_INTEGER, a string that is not UTF-8, or more than 32 levels. */
 KMS_MUST json_write(const json_t *j, buf_t *out);
 
 typedef enum json_field_type {
@@ -38,11 +44,13 @@ typedef struct json_field {
 	bool optional;    /* an absent optional field leaves *out untouched */
 } json_field_t;
 
-/* Reads obj (must be an object) into the struct at out. strict: a name in no row is INVALID (what servers do);
- * otherwise it is passed over (what clients do). The message names the field. */
+/* Reads obj (must be an object) into the struct at out, which stays untouched on failure. strict: a name in no row
+ * is INVALID (what servers do); otherwise it is passed over, and a null counts as absent for an optional field
+ * that is not JF_RAW (what clients do). The message names the field. */
 KMS_MUST json_read(const json_t *obj, const json_field_t *fields, size_t n, bool strict, void *out, diag_t *why);
 
-/* json_pack with its error turned into ours: NOMEM. */
+/* json_pack with its error turned into ours: NOMEM (also for a NULL value, which is what a failed allocation before
+ * left), INVALID for text that is not UTF-8 or a wrong format. References given by `o` are taken even then. */
 KMS_MUST json_build(json_t **out, const char *fmt, ...);
 
 #endif
