@@ -6,8 +6,8 @@
 /*      id                 action (policy, api.operation)   OCSF class, activity */
 #define CORE_OPS(X)                                                                                          \
 	X(OP_SEAL_STATUS,        "sys.seal-status",       6003, 2)                                           \
-	X(OP_UNSEAL,             "sys.unseal",            6002, 99)                                          \
-	X(OP_SEAL,               "sys.seal",              6002, 99)                                          \
+	X(OP_UNSEAL,             "sys.unseal",            6002, 6)                                          \
+	X(OP_SEAL,               "sys.seal",              6002, 7)                                          \
 	X(OP_ENROLL,             "node.enroll",           3004, 1)                                           \
 	X(OP_RENEW,              "identity.renew",        3004, 3)                                           \
 	X(OP_OPERATOR_PUT,       "operator.create",       3004, 1)                                           \

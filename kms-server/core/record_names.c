@@ -1,0 +1,132 @@
+#include "kms-server/core/records.h"
+
+const char *identity_state_name(identity_state_t s)
+{
+	switch (s) {
+	case IDENTITY_INVITED:
+		return "invited";
+	case IDENTITY_ACTIVE:
+		return "active";
+	case IDENTITY_SUSPENDED:
+		return "suspended";
+	case IDENTITY_REVOKED:
+		return "revoked";
+	}
+	return "unknown";
+}
+
+const char *operator_role_name(operator_role_t r)
+{
+	switch (r) {
+	case ROLE_ADMIN:
+		return "admin";
+	case ROLE_OPERATOR:
+		return "operator";
+	case ROLE_AUDITOR:
+		return "auditor";
+	}
+	return "unknown";
+}
+
+const char *secret_state_name(secret_state_t s)
+{
+	switch (s) {
+	case SECRET_PRE_ACTIVE:
+		return "pre-active";
+	case SECRET_PENDING:
+		return "pending";
+	case SECRET_ACTIVE:
+		return "active";
+	case SECRET_PREVIOUS:
+		return "active-previous";
+	case SECRET_DEACTIVATED:
+		return "deactivated";
+	case SECRET_DESTROYED:
+		return "destroyed";
+	}
+	return "unknown";
+}
+
+const char *fingerprint_state_name(fingerprint_state_t s)
+{
+	switch (s) {
+	case FP_ACTIVE:
+		return "active";
+	case FP_PENDING:
+		return "pending";
+	case FP_FORMER:
+		return "former";
+	}
+	return "unknown";
+}
+
+const char *volume_state_name(volume_state_t s)
+{
+	switch (s) {
+	case VOLUME_PRE_ACTIVE:
+		return "pre-active";
+	case VOLUME_ACTIVE:
+		return "active";
+	case VOLUME_SUSPENDED:
+		return "suspended";
+	case VOLUME_DEACTIVATED:
+		return "deactivated";
+	case VOLUME_DESTROYED:
+		return "destroyed";
+	}
+	return "unknown";
+}
+
+const char *maint_state_name(maint_state_t s)
+{
+	switch (s) {
+	case MAINT_SCHEDULED:
+		return "scheduled";
+	case MAINT_OPEN:
+		return "open";
+	case MAINT_CLOSED:
+		return "closed";
+	case MAINT_HALTED:
+		return "halted";
+	}
+	return "unknown";
+}
+
+const char *task_state_name(task_state_t s)
+{
+	switch (s) {
+	case TASK_TODO:
+		return "todo";
+	case TASK_RUNNING:
+		return "running";
+	case TASK_DONE:
+		return "done";
+	case TASK_FAILED:
+		return "failed";
+	}
+	return "unknown";
+}
+
+volume_secret_t *volume_secret_in(volume_rec_t *v, secret_state_t state)
+{
+	for (size_t i = v->n_secrets; i-- > 0;)
+		if (v->secrets[i].state == state && v->secrets[i].lineage == v->lineage)
+			return &v->secrets[i];
+	return NULL;
+}
+
+volume_secret_t *volume_secret_version(volume_rec_t *v, uint32_t version)
+{
+	for (size_t i = 0; i < v->n_secrets; i++)
+		if (v->secrets[i].version == version)
+			return &v->secrets[i];
+	return NULL;
+}
+
+const volume_fingerprint_t *volume_fingerprint_active(const volume_rec_t *v)
+{
+	for (size_t i = 0; i < v->n_fingerprints; i++)
+		if (v->fingerprints[i].state == FP_ACTIVE && v->fingerprints[i].lineage == v->lineage)
+			return &v->fingerprints[i];
+	return NULL;
+}

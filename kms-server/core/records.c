@@ -1,0 +1,332 @@
+#include "kms-server/core/records.h"
+
+#include "common/base/buf.h"
+#include "common/base/reader.h"
+#include "common/base/scope.h"
+#include "common/crypto/digest.h"
+
+#define RECORD_VERSION 1U
+
+typedef void (*encode_fn)(buf_t *b, const void *rec);
+typedef void (*decode_fn)(reader_t *r, void *rec);
+
+/* An enum read from disk: anything out of 1..last is damage. */
+static uint8_t read_enum(reader_t *r, uint8_t last)
+{
+	uint8_t v = reader_u8(r);
+	if (v < 1 || v > last)
+		r->failed = true;
+	return v;
+}
+
+static int64_t read_ms(reader_t *r)
+{
+	return (int64_t)reader_u64(r);
+}
+
+static void put_ms(buf_t *b, int64_t ms)
+{
+	buf_u64(b, (uint64_t)ms);
+}
+
+static void encode_tenant(buf_t *b, const void *rec)
+{
+	const tenant_rec_t *t = rec;
+	buf_u8(b, (uint8_t)t->state);
+	put_ms(b, t->created_ms);
+	buf_bytes(b, span_of(t->key.id, KEY_ID_LEN));
+	buf_bytes(b, span_of(t->key.blob, WRAPPED_KEY_LEN));
+}
+
+static void decode_tenant(reader_t *r, void *rec)
+{
+	tenant_rec_t *t = rec;
+	t->state = (tenant_state_t)read_enum(r, TENANT_DESTROYED);
+	t->created_ms = read_ms(r);
+	reader_copy(r, t->key.id, KEY_ID_LEN);
+	reader_copy(r, t->key.blob, WRAPPED_KEY_LEN);
+}
+
+static void encode_node(buf_t *b, const void *rec)
+{
+	const node_rec_t *n = rec;
+	buf_u8(b, (uint8_t)n->state);
+	buf_u32(b, n->generation);
+	buf_bytes(b, span_of(n->spki, SPKI_HASH_LEN));
+	buf_lp_str(b, n->serial);
+	put_ms(b, n->enrolled_ms);
+	put_ms(b, n->not_after_ms);
+	put_ms(b, n->last_seen_ms);
+	buf_u32(b, n->invited_generation);
+	buf_bytes(b, span_of(n->token_hash, sizeof n->token_hash));
+	put_ms(b, n->token_expires_ms);
+}
+
+static void decode_node(reader_t *r, void *rec)
+{
+	node_rec_t *n = rec;
+	n->state = (identity_state_t)read_enum(r, IDENTITY_REVOKED);
+	n->generation = reader_u32(r);
+	reader_copy(r, n->spki, SPKI_HASH_LEN);
+	reader_lp_str(r, n->serial, sizeof n->serial);
+	n->enrolled_ms = read_ms(r);
+	n->not_after_ms = read_ms(r);
+	n->last_seen_ms = read_ms(r);
+	n->invited_generation = reader_u32(r);
+	reader_copy(r, n->token_hash, sizeof n->token_hash);
+	n->token_expires_ms = read_ms(r);
+}
+
+static void encode_operator(buf_t *b, const void *rec)
+{
+	const operator_rec_t *o = rec;
+	buf_u8(b, (uint8_t)o->state);
+	buf_u8(b, (uint8_t)o->role);
+	buf_bytes(b, span_of(o->spki, SPKI_HASH_LEN));
+	buf_lp_str(b, o->serial);
+	put_ms(b, o->created_ms);
+	put_ms(b, o->not_after_ms);
+}
+
+static void decode_operator(reader_t *r, void *rec)
+{
+	operator_rec_t *o = rec;
+	o->state = (identity_state_t)read_enum(r, IDENTITY_REVOKED);
+	o->role = (operator_role_t)read_enum(r, ROLE_AUDITOR);
+	reader_copy(r, o->spki, SPKI_HASH_LEN);
+	reader_lp_str(r, o->serial, sizeof o->serial);
+	o->created_ms = read_ms(r);
+	o->not_after_ms = read_ms(r);
+}
+
+static void encode_secret(buf_t *b, const volume_secret_t *s)
+{
+	buf_u32(b, s->version);
+	buf_u32(b, s->lineage);
+	buf_u8(b, (uint8_t)s->state);
+	put_ms(b, s->created_ms);
+	put_ms(b, s->changed_ms);
+	buf_bytes(b, span_of(s->blob, WRAPPED_KEY_LEN));
+}
+
+static void decode_secret(reader_t *r, volume_secret_t *s)
+{
+	s->version = reader_u32(r);
+	s->lineage = reader_u32(r);
+	s->state = (secret_state_t)read_enum(r, SECRET_DESTROYED);
+	s->created_ms = read_ms(r);
+	s->changed_ms = read_ms(r);
+	reader_copy(r, s->blob, WRAPPED_KEY_LEN);
+}
+
+static void encode_volume(buf_t *b, const void *rec)
+{
+	const volume_rec_t *v = rec;
+	buf_u8(b, (uint8_t)v->state);
+	buf_u8(b, (uint8_t)v->state_before);
+	buf_lp_str(b, v->node);
+	buf_u32(b, v->generation);
+	buf_u32(b, v->lineage);
+	buf_bytes(b, span_of(v->key_id, KEY_ID_LEN));
+	buf_lp_str(b, v->luks_uuid);
+	put_ms(b, v->created_ms);
+	put_ms(b, v->last_released_ms);
+	put_ms(b, v->rotated_ms);
+	put_ms(b, v->destroy_after_ms);
+	buf_u32(b, v->rotation_version);
+	put_ms(b, v->rotation_started_ms);
+	buf_bytes(b, span_of(v->rotation_nonce, sizeof v->rotation_nonce));
+	buf_lp_str(b, v->rotation_maintenance);
+	buf_u8(b, (uint8_t)v->n_fingerprints);
+	for (size_t i = 0; i < v->n_fingerprints; i++) {
+		buf_u8(b, (uint8_t)v->fingerprints[i].state);
+		buf_u32(b, v->fingerprints[i].lineage);
+		buf_bytes(b, span_of(v->fingerprints[i].value, FINGERPRINT_LEN));
+	}
+	buf_u8(b, (uint8_t)v->n_secrets);
+	for (size_t i = 0; i < v->n_secrets; i++)
+		encode_secret(b, &v->secrets[i]);
+}
+
+/* A count read from disk, held under the array's size. */
+static size_t read_count(reader_t *r, size_t most)
+{
+	size_t n = reader_u8(r);
+	if (n > most) {
+		r->failed = true;
+		return 0;
+	}
+	return n;
+}
+
+static void decode_volume(reader_t *r, void *rec)
+{
+	volume_rec_t *v = rec;
+	v->state = (volume_state_t)read_enum(r, VOLUME_DESTROYED);
+	v->state_before = (volume_state_t)read_enum(r, VOLUME_DESTROYED);
+	reader_lp_str(r, v->node, sizeof v->node);
+	v->generation = reader_u32(r);
+	v->lineage = reader_u32(r);
+	reader_copy(r, v->key_id, KEY_ID_LEN);
+	reader_lp_str(r, v->luks_uuid, sizeof v->luks_uuid);
+	v->created_ms = read_ms(r);
+	v->last_released_ms = read_ms(r);
+	v->rotated_ms = read_ms(r);
+	v->destroy_after_ms = read_ms(r);
+	v->rotation_version = reader_u32(r);
+	v->rotation_started_ms = read_ms(r);
+	reader_copy(r, v->rotation_nonce, sizeof v->rotation_nonce);
+	reader_lp_str(r, v->rotation_maintenance, sizeof v->rotation_maintenance);
+	v->n_fingerprints = read_count(r, VOLUME_FINGERPRINTS_MAX);
+	for (size_t i = 0; i < v->n_fingerprints; i++) {
+		v->fingerprints[i].state = (fingerprint_state_t)read_enum(r, FP_FORMER);
+		v->fingerprints[i].lineage = reader_u32(r);
+		reader_copy(r, v->fingerprints[i].value, FINGERPRINT_LEN);
+	}
+	v->n_secrets = read_count(r, VOLUME_SECRETS_MAX);
+	for (size_t i = 0; i < v->n_secrets; i++)
+		decode_secret(r, &v->secrets[i]);
+}
+
+static void encode_maint(buf_t *b, const void *rec)
+{
+	const maint_rec_t *m = rec;
+	buf_u8(b, (uint8_t)m->state);
+	buf_lp_str(b, m->customer);
+	buf_lp_str(b, m->service);
+	buf_lp_str(b, m->opened_by);
+	buf_lp_str(b, m->ticket);
+	put_ms(b, m->created_ms);
+	put_ms(b, m->opened_ms);
+	put_ms(b, m->until_ms);
+	buf_u32(b, m->window_s);
+	buf_u32(b, m->wave);
+	buf_u32(b, m->max_failures);
+	buf_u32(b, m->todo);
+	buf_u32(b, m->running);
+	buf_u32(b, m->done);
+	buf_u32(b, m->failed);
+}
+
+static void decode_maint(reader_t *r, void *rec)
+{
+	maint_rec_t *m = rec;
+	m->state = (maint_state_t)read_enum(r, MAINT_HALTED);
+	reader_lp_str(r, m->customer, sizeof m->customer);
+	reader_lp_str(r, m->service, sizeof m->service);
+	reader_lp_str(r, m->opened_by, sizeof m->opened_by);
+	reader_lp_str(r, m->ticket, sizeof m->ticket);
+	m->created_ms = read_ms(r);
+	m->opened_ms = read_ms(r);
+	m->until_ms = read_ms(r);
+	m->window_s = reader_u32(r);
+	m->wave = reader_u32(r);
+	m->max_failures = reader_u32(r);
+	m->todo = reader_u32(r);
+	m->running = reader_u32(r);
+	m->done = reader_u32(r);
+	m->failed = reader_u32(r);
+}
+
+static void encode_task(buf_t *b, const void *rec)
+{
+	const task_rec_t *t = rec;
+	buf_u8(b, (uint8_t)t->state);
+	buf_lp_str(b, t->node);
+	buf_lp_str(b, t->detail);
+	put_ms(b, t->changed_ms);
+}
+
+static void decode_task(reader_t *r, void *rec)
+{
+	task_rec_t *t = rec;
+	t->state = (task_state_t)read_enum(r, TASK_FAILED);
+	reader_lp_str(r, t->node, sizeof t->node);
+	reader_lp_str(r, t->detail, sizeof t->detail);
+	t->changed_ms = read_ms(r);
+}
+
+static void encode_idem(buf_t *b, const void *rec)
+{
+	const idem_rec_t *i = rec;
+	buf_bytes(b, span_of(i->body_hash, sizeof i->body_hash));
+	put_ms(b, i->expires_ms);
+	buf_u16(b, i->status);
+	buf_lp(b, i->answer);
+}
+
+static void decode_idem(reader_t *r, void *rec)
+{
+	idem_rec_t *i = rec;
+	reader_copy(r, i->body_hash, sizeof i->body_hash);
+	i->expires_ms = read_ms(r);
+	i->status = reader_u16(r);
+	i->answer = reader_lp(r);
+}
+
+static kms_err_t record_mac(const secret_t *mac, const char *table, span_t key, span_t body, uint8_t out[SHA256_LEN])
+{
+	SCOPED(buf_free) buf_t head = BUF_INIT;
+	buf_lp_str(&head, table);
+	buf_lp(&head, key);
+	KMS_TRY(head.err);
+	span_t parts[] = {buf_span(&head), body};
+	return crypto_hmac_sha256_parts(secret_span(mac), parts, 2, out);
+}
+
+static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *name, const secret_t *mac, const char *key,
+                            encode_fn encode, const void *rec)
+{
+	SCOPED(buf_free) buf_t b = BUF_INIT;
+	buf_u8(&b, RECORD_VERSION);
+	encode(&b, rec);
+	KMS_TRY(b.err);
+	uint8_t tag[SHA256_LEN];
+	KMS_TRY(record_mac(mac, name, span_str(key), buf_span(&b), tag));
+	buf_bytes(&b, span_of(tag, sizeof tag));
+	KMS_TRY(b.err);
+	return store_put(t, table, span_str(key), buf_span(&b));
+}
+
+static kms_err_t record_decode(const char *name, const secret_t *mac, span_t key, span_t value, decode_fn decode,
+                               void *rec)
+{
+	if (value.n < 1 + SHA256_LEN)
+		return KMS_E_INTEGRITY;
+	span_t body = span_of(value.p, value.n - SHA256_LEN);
+	uint8_t tag[SHA256_LEN];
+	KMS_TRY(record_mac(mac, name, key, body, tag));
+	if (!ct_equal(tag, value.p + body.n, SHA256_LEN))
+		return KMS_E_INTEGRITY;
+	reader_t r = reader_of(body);
+	if (reader_u8(&r) != RECORD_VERSION)
+		return KMS_E_INTEGRITY;
+	decode(&r, rec);
+	return reader_done(&r);
+}
+
+#define RECORD_IO_BODY(type, name, table, encode, decode)                                                    \
+	kms_err_t record_decode_##name(const secret_t *mac, span_t key, span_t value, type *out)             \
+	{                                                                                                    \
+		*out = (type){0};                                                                            \
+		return record_decode(#name, mac, key, value, decode, out);                                   \
+	}                                                                                                    \
+	kms_err_t record_get_##name(store_txn_t *t, const secret_t *mac, const char *key, type *out)         \
+	{                                                                                                    \
+		span_t value = {0};                                                                          \
+		KMS_TRY(store_get(t, table, span_str(key), &value));                                         \
+		return record_decode_##name(mac, span_str(key), value, out);                                 \
+	}                                                                                                    \
+	kms_err_t record_put_##name(store_txn_t *t, const secret_t *mac, const char *key, const type *in)    \
+	{                                                                                                    \
+		return record_put(t, table, #name, mac, key, encode, in);                                    \
+	}
+
+RECORD_IO_BODY(tenant_rec_t, customer, STORE_CUSTOMERS, encode_tenant, decode_tenant)
+RECORD_IO_BODY(tenant_rec_t, service, STORE_SERVICES, encode_tenant, decode_tenant)
+RECORD_IO_BODY(node_rec_t, node, STORE_NODES, encode_node, decode_node)
+RECORD_IO_BODY(operator_rec_t, operator, STORE_OPERATORS, encode_operator, decode_operator)
+RECORD_IO_BODY(volume_rec_t, volume, STORE_VOLUMES, encode_volume, decode_volume)
+RECORD_IO_BODY(maint_rec_t, maint, STORE_MAINTENANCE, encode_maint, decode_maint)
+RECORD_IO_BODY(task_rec_t, task, STORE_TASKS, encode_task, decode_task)
+RECORD_IO_BODY(idem_rec_t, idem, STORE_IDEMPOTENCY, encode_idem, decode_idem)
