@@ -1,5 +1,6 @@
 /* SHA-256 (FIPS 180-4), HMAC-SHA256 (RFC 2104), HKDF-SHA256 (RFC 5869) and random bytes, by OpenSSL's EVP.
- * All functions are thread-safe; the only failures are memory (NOMEM), bad sizes (INVALID) and the library (IO). */
+ * All functions are thread-safe; the only failures are memory (NOMEM), bad sizes (INVALID) and the library
+ * (IO). */
 #ifndef CLAVIGER_COMMON_CRYPTO_DIGEST_H
 #define CLAVIGER_COMMON_CRYPTO_DIGEST_H
 
@@ -22,5 +23,10 @@ KMS_MUST crypto_hkdf_secret(const secret_t *ikm, span_t salt, span_t info, size_
 /* From the library's generator for private values; never short. */
 KMS_MUST crypto_random(uint8_t *out, size_t n);
 KMS_MUST crypto_random_secret(size_t n, secret_t **out);
+
+/* The library's memory is wiped when it is freed: its decoders free private keys' DER and PEM as they are.
+ * Once, at the start of a program, before any other use of the library in the process (CONFLICT: too late).
+ */
+KMS_MUST crypto_wipe_on_free(void);
 
 #endif

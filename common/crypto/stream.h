@@ -1,6 +1,6 @@
-/* Encryption of a long stream in chunks (the backup file's body): AES-256-GCM with a nonce of chunk counter and
- * last-chunk flag (the STREAM construction, Hoang, Reyhanitabar, Rogaway, Vizár 2015), so that chunks cannot be
- * cut off, reordered or repeated. The key must be fresh for each stream. One object a thread. */
+/* Encryption of a long stream in chunks (the backup file's body): AES-256-GCM with a nonce of chunk counter
+ * and last-chunk flag (the STREAM construction, Hoang, Reyhanitabar, Rogaway, Vizár 2015), so that chunks
+ * cannot be cut off, reordered or repeated. The key must be fresh for each stream. One object a thread. */
 #ifndef CLAVIGER_COMMON_CRYPTO_STREAM_H
 #define CLAVIGER_COMMON_CRYPTO_STREAM_H
 
