@@ -62,7 +62,8 @@ static kms_err_t check_ca(X509 *cert, diag_t *why)
 	kms_err_t e = x509_spki_hash(X509_get_X509_PUBKEY(cert), spki);
 	if (e != KMS_OK)
 		return diag_fail(why, e, "the CA certificate's key is not ECDSA P-256");
-	if (X509_check_ca(cert) != 1 || (X509_get_key_usage(cert) & KU_KEY_CERT_SIGN) == 0)
+	uint32_t usage = X509_get_key_usage(cert); /* all ones where the extension is absent */
+	if (X509_check_ca(cert) != 1 || usage == UINT32_MAX || (usage & KU_KEY_CERT_SIGN) == 0)
 		return diag_fail(why, KMS_E_INVALID, "the certificate is not a CA's");
 	if (X509_self_signed(cert, 1) != 1)
 		return diag_fail(why, ossl_err(KMS_E_INVALID),
