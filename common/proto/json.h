@@ -1,8 +1,8 @@
-/* Strict JSON in (RFC 8259) by jansson: at most `limit` bytes and 16 levels, no duplicate names, no bytes after the
- * value, no NUL in strings. Canonical JSON out (RFC 8785; names and strings of any valid UTF-8, integers that a
- * double holds exactly, no other numbers). Objects are read through a table of fields, and a name that is in no
- * table is refused. Messages quote names (of fields, and where a name is expected) but never other text, since it
- * may be a secret. */
+/* JSON as jansson's values. Strict in (RFC 8259): at most `limit` bytes and 16 levels, no duplicate names, no
+ * bytes after the value, no NUL in strings. Canonical out (RFC 8785; names and strings of any valid UTF-8,
+ * integers that a double holds exactly, no other numbers). Objects are read through a table of fields, and a
+ * name that is in no table is refused. Messages quote names (of fields, and where a name is expected) but
+ * never other text, since it may be a secret. Never parse by json_load* itself: json_parse.c says why. */
 #ifndef CLAVIGER_COMMON_PROTO_JSON_H
 #define CLAVIGER_COMMON_PROTO_JSON_H
 
@@ -11,8 +11,8 @@
 
 #include <jansson.h>
 
-#define JSON_BODY_LIMIT  (64U * 1024U)
-#define JSON_DEPTH_LIMIT 16U
+#define JSON_BODY_LIMIT   (64U * 1024U)
+#define JSON_DEPTH_LIMIT  16U
 #define JSON_SAFE_INTEGER INT64_C(9007199254740991) /* 2^53 - 1: RFC 8785 numbers are doubles */
 
 /* jansson's memory is wiped when it is freed. Once, at the start of every program. */
@@ -32,25 +32,27 @@ typedef enum json_field_type {
 	JF_U32,
 	JF_I64,
 	JF_BOOL,
-	JF_HEX32,  /* 64 hex digits to uint8_t[32] */
-	JF_RAW     /* json_t*, borrowed from the parsed document */
+	JF_HEX32, /* 64 hex digits to uint8_t[32] */
+	JF_RAW    /* json_t*, borrowed from the parsed document */
 } json_field_type_t;
 
 typedef struct json_field {
 	const char *name;
 	json_field_type_t type;
 	size_t offset;
-	size_t cap;       /* JF_STRING */
-	bool optional;    /* an absent optional field leaves *out untouched */
+	size_t cap;    /* JF_STRING */
+	bool optional; /* an absent optional field leaves *out untouched */
 } json_field_t;
 
-/* Reads obj (must be an object) into the struct at out, which stays untouched on failure. strict: a name in no row
- * is INVALID (what servers do); otherwise it is passed over, and a null counts as absent for an optional field
- * that is not JF_RAW (what clients do). The message names the field. */
-KMS_MUST json_read(const json_t *obj, const json_field_t *fields, size_t n, bool strict, void *out, diag_t *why);
+/* Reads obj (must be an object) into the struct at out, which stays untouched on failure. strict: a name in
+ * no row is INVALID (what servers do); otherwise it is passed over, and a null counts as absent for an
+ * optional field that is not JF_RAW (what clients do). The message names the field. */
+KMS_MUST json_read(const json_t *obj, const json_field_t *fields, size_t n, bool strict, void *out,
+		   diag_t *why);
 
-/* json_pack with its error turned into ours: NOMEM (also for a NULL value, which is what a failed allocation before
- * left), INVALID for text that is not UTF-8 or a wrong format. References given by `o` are taken even then. */
+/* json_pack with its error turned into ours: NOMEM (also for a NULL value, which is what a failed allocation
+ * before left), INVALID for text that is not UTF-8 or a wrong format. References given by `o` are taken even
+ * then. */
 KMS_MUST json_build(json_t **out, const char *fmt, ...);
 
 #endif
