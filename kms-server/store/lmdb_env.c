@@ -300,11 +300,10 @@ static kms_err_t check_files(const char *dir, bool create, uint64_t *data_size, 
 	KMS_TRY(check_private(dir, S_IFDIR, why));
 	SCOPED(freep) char *path = NULL;
 	KMS_TRY(data_path(dir, &path));
-	kms_err_t e = check_private(path, S_IFREG, why);
-	if (e == KMS_E_NOTFOUND && create)
-		return KMS_OK;
-	KMS_TRY(e);
 	struct stat st;
+	if (create && lstat(path, &st) != 0 && errno == ENOENT)
+		return KMS_OK;
+	KMS_TRY(check_private(path, S_IFREG, why));
 	if (stat(path, &st) != 0)
 		return diag_fail(why, KMS_E_IO, "%s: %s", path, strerror(errno));
 	*data_size = (uint64_t)st.st_size;

@@ -1,13 +1,15 @@
 #include "kms-server/store/lmdb_store.h"
 
 #include "common/base/scope.h"
+#include "kms-server/store/lmdb_copy.h"
 #include "kms-server/store/lmdb_env.h"
 #include "kms-server/store/lmdb_redo.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define REDO_MAX (256U * 1024U * 1024U)
+#define COPY_BUFFER (64U * 1024U)
+#define REDO_MAX    (256U * 1024U * 1024U)
 
 typedef struct lmdb_store {
 	store_t base;
@@ -346,11 +348,35 @@ static void op_close(store_t *s)
 	free(st);
 }
 
+static kms_err_t pump(int from, int to)
+{
+	SCOPED(freep) uint8_t *b = malloc(COPY_BUFFER);
+	if (b == NULL)
+		return KMS_E_NOMEM;
+	for (;;) {
+		ssize_t n = read(from, b, COPY_BUFFER);
+		if (n == 0)
+			return KMS_OK;
+		if (n < 0 && errno != EINTR)
+			return KMS_E_IO;
+		for (ssize_t done = 0; done < n;) {
+			ssize_t w = write(to, b + done, (size_t)(n - done));
+			if (w < 0 && errno != EINTR)
+				return lmdb_err(errno);
+			done += w > 0 ? w : 0;
+		}
+	}
+}
+
 static kms_err_t op_copy(store_t *s, int fd, diag_t *why)
 {
-	(void)s;
-	(void)fd;
-	return diag_fail(why, KMS_E_INVALID, "todo");
+	lmdb_copy_t *c = NULL;
+	KMS_TRY(lmdb_copy_start(&store_of(s)->env, &c, why));
+	kms_err_t e = pump(lmdb_copy_fd(c), fd);
+	if (e != KMS_OK)
+		(void)diag_fail(why, e, "cannot write the copy: %s", strerror(errno));
+	kms_err_t copied = lmdb_copy_end(c, e == KMS_OK ? why : NULL);
+	return e != KMS_OK ? e : copied;
 }
 
 static const store_ops_t OPS = {
@@ -367,6 +393,11 @@ static const store_ops_t OPS = {
 	.copy = op_copy,
 	.close = op_close,
 };
+
+lmdb_env_t *lmdb_store_env(store_t *s)
+{
+	return s->ops == &OPS ? &store_of(s)->env : NULL;
+}
 
 kms_err_t lmdb_store_open(const char *dir, const lmdb_store_options_t *options, store_t **out, diag_t *why)
 {
