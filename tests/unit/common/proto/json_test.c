@@ -182,6 +182,7 @@ static void test_16_levels_are_read(void **state)
 	SCOPED(json_freep) json_t *a = parsed("[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]");
 	SCOPED(json_freep) json_t *b = parsed("[[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[],[]]");
 	SCOPED(json_freep) json_t *c = parsed("[\"[[[[[[[[[[[[[[[[[[[[\\\"[[[[[[[[[[[[\\\\\",[]]");
+	assert_int_equal(json_array_size(a), 1);
 	assert_int_equal(json_array_size(b), 18);
 	assert_int_equal(json_array_size(c), 2);
 }
