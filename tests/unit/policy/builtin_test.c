@@ -1,0 +1,246 @@
+/* The built-in policy against every action of the API and every kind of caller. */
+#include "policy/decide.h"
+
+#include "policy/statement.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* Columns of the table. */
+typedef struct caller {
+	const char *name;
+	policy_who_t who;
+	const char *role;
+	const char *customer, *service; /* of the resource, as this caller asks */
+	bool own;
+} caller_t;
+
+static const caller_t callers[] = {
+	{"anonymous", POLICY_ANONYMOUS, "", "c", "s", false},
+	{"node, own", POLICY_NODE, "", "c", "s", true},
+	{"node, another's of its service", POLICY_NODE, "", "c", "s", false},
+	{"node, other service, own claimed", POLICY_NODE, "", "c", "t", true},
+	{"node, other customer, own claimed", POLICY_NODE, "", "d", "s", true},
+	{"admin", POLICY_OPERATOR, "admin", "c", "s", false},
+	{"operator", POLICY_OPERATOR, "operator", "c", "s", false},
+	{"auditor", POLICY_OPERATOR, "auditor", "c", "s", false},
+	{"unknown role", POLICY_OPERATOR, "root", "c", "s", false},
+};
+
+/* One letter a caller: Y allowed, n refused by 403, . refused by 404. */
+typedef struct row {
+	const char *action;
+	const char *type;
+	const char *expect;
+} row_t;
+
+static const row_t rows[] = {
+	{"sys.seal-status", "sys", "nnn..YYYY"},
+	{"sys.unseal", "sys", "nnn..YYYY"},
+	{"sys.seal", "sys", "nnn..Ynnn"},
+	{"node.enroll", "node", "Ynn..Ynnn"},
+	{"operator.create", "operator", "nnn..Ynnn"},
+	{"operator.read", "operator", "nnn..YnYn"},
+	{"operator.list", "operator", "nnn..YnYn"},
+	{"operator.revoke", "operator", "nnn..Ynnn"},
+	{"operator.suspend", "operator", "nnn..Ynnn"},
+	{"operator.resume", "operator", "nnn..Ynnn"},
+	{"customer.create", "customer", "nnn..Ynnn"},
+	{"customer.read", "customer", "nnn..YYYn"},
+	{"customer.list", "customer", "nnn..YYYn"},
+	{"service.create", "service", "nnn..Ynnn"},
+	{"service.read", "service", "nnn..YYYn"},
+	{"service.list", "service", "nnn..YYYn"},
+	{"node.invite", "node", "nnn..Ynnn"},
+	{"node.read", "node", "nYn..YYYn"},
+	{"node.list", "node", "nnn..YYYn"},
+	{"node.revoke", "node", "nnn..Ynnn"},
+	{"node.suspend", "node", "nnn..YYnn"},
+	{"node.resume", "node", "nnn..Ynnn"},
+	{"volume.create", "volume", "nYn..Ynnn"},
+	{"volume.read", "volume", "nYn..YYYn"},
+	{"volume.list", "volume", "nnn..YYYn"},
+	{"volume.commit", "volume", "nYn..nnnn"},
+	{"volume.reformat", "volume", "nYn..nnnn"},
+	{"key.release", "volume", "nYn..nnnn"},
+	{"volume.suspend", "volume", "nnn..YYnn"},
+	{"volume.resume", "volume", "nnn..YYnn"},
+	{"volume.assign", "volume", "nnn..Ynnn"},
+	{"volume.delete", "volume", "nnn..Ynnn"},
+	{"volume.restore", "volume", "nnn..Ynnn"},
+	{"rotation.stage", "volume", "nYn..nnnn"},
+	{"rotation.promote", "volume", "nYn..nnnn"},
+	{"rotation.retire", "volume", "nYn..nnnn"},
+	{"rotation.abort", "volume", "nYn..YYnn"},
+	{"node.tasks", "node", "nYn..nnnn"},
+	{"node.report", "node", "nYn..nnnn"},
+	{"maintenance.create", "maintenance", "nnn..YYnn"},
+	{"maintenance.read", "maintenance", "nnn..YYYn"},
+	{"maintenance.list", "maintenance", "nnn..YYYn"},
+	{"maintenance.open", "maintenance", "nnn..YYnn"},
+	{"maintenance.close", "maintenance", "nnn..YYnn"},
+	{"maintenance.halt", "maintenance", "nnn..YYnn"},
+	{"audit.query", "log", "nnn..YYYn"},
+	{"audit.read", "log", "nnn..YYYn"},
+	{"api.unknown", "api", "nnn..Ynnn"},
+	/* not of the API: an action on the wrong type, a noun that no statement knows */
+	{"key.release", "customer", "nnn..nnnn"},
+	{"key.read", "volume", "nnn..YnYn"},
+};
+
+/* Routes without a resource in their path: about the node itself where its own, or a list. */
+static const row_t pathless[] = {
+	{"key.release", "node", "nY.YYnnnn"},       {"node.tasks", "node", "nY.YYnnnn"},
+	{"node.report", "node", "nY.YYnnnn"},       {"identity.renew", "identity", "nY.YYYYYn"},
+	{"identity.renew", "node", "nY.YYYYYn"},    {"key.release", "volume", "n....nnnn"},
+	{"rotation.stage", "volume", "n....nnnn"},  {"volume.create", "volume", "n....Ynnn"},
+	{"node.list", "node", "n....YYYn"},         {"node.invite", "node", "n....Ynnn"},
+	{"audit.query", "log", "n....YYYn"},        {"operator.list", "operator", "n....YnYn"},
+	{"customer.list", "customer", "n....YYYn"}, {"sys.seal", "sys", "n....Ynnn"},
+	{"sys.unseal", "sys", "n....YYYY"},         {"sys.unseal", "volume", "n....YYnn"},
+};
+
+static policy_request_t request(const row_t *row, const caller_t *c, bool path)
+{
+	return (policy_request_t){.who = c->who,
+				  .node = {"c", "s", "n"},
+				  .operator_name = c->who == POLICY_OPERATOR ? "o" : "",
+				  .role = c->role,
+				  .action = row->action,
+				  .type = row->type,
+				  .customer = path ? c->customer : "",
+				  .service = path ? c->service : "",
+				  .name = path ? "n" : "",
+				  .own = c->own};
+}
+
+static char outcome(const policy_t *p, const row_t *row, const caller_t *c, bool path)
+{
+	policy_decision_t d;
+	policy_request_t r = request(row, c, path);
+	policy_decide(p, &r, &d);
+	return d.allowed ? 'Y' : d.visible ? 'n' : '.';
+}
+
+static void assert_table(const row_t *table, size_t n, bool path)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < COUNT(callers); k++) {
+			assert_int_equal(strlen(table[i].expect), COUNT(callers));
+			char got = outcome(policy_builtin(), &table[i], &callers[k], path);
+			if (got != table[i].expect[k])
+				fail_msg("%s on %s (%s path) by %s: %c, not %c", table[i].action,
+					 table[i].type, path ? "with" : "no", callers[k].name, got,
+					 table[i].expect[k]);
+		}
+}
+
+static void test_every_action_and_caller(void **state)
+{
+	(void)state;
+	assert_table(rows, COUNT(rows), true);
+}
+
+static void test_without_path(void **state)
+{
+	(void)state;
+	assert_table(pathless, COUNT(pathless), false);
+}
+
+static void test_refusals_outnumber(void **state)
+{
+	(void)state;
+	size_t allowed = 0, refused = 0;
+	for (size_t i = 0; i < COUNT(rows); i++)
+		for (const char *c = rows[i].expect; *c != '\0'; c++)
+			*(*c == 'Y' ? &allowed : &refused) += 1;
+	assert_true(refused > 2 * allowed);
+}
+
+/* ---- the statement that decided ---- */
+
+typedef struct named {
+	const char *reason;
+	row_t row;
+	size_t caller;
+	const char *statement;
+} named_t;
+
+static const named_t names[] = {
+	{"a node opens its volume", {"key.release", "volume", ""}, 1, "node-own-volumes"},
+	{"a node asks for its tasks", {"node.tasks", "node", ""}, 1, "node-self"},
+	{"a node opens another's volume", {"key.release", "volume", ""}, 2, "default-deny"},
+	{"nobody asks for a key", {"key.release", "volume", ""}, 0, "default-deny"},
+	{"nobody enrols", {"node.enroll", "node", ""}, 0, "anyone-enroll"},
+	{"an admin asks for a key", {"key.release", "volume", ""}, 5, "operators-hold-no-node-secrets"},
+	{"an operator asks for a key", {"key.release", "volume", ""}, 6, "operators-hold-no-node-secrets"},
+	{"an auditor promotes", {"rotation.promote", "volume", ""}, 7, "operators-hold-no-node-secrets"},
+	{"an admin makes an operator", {"operator.create", "operator", ""}, 5, "admin-all"},
+	{"an operator halts", {"maintenance.halt", "maintenance", ""}, 6, "operator-maintenance"},
+	{"an auditor asks the log", {"audit.query", "log", ""}, 7, "auditor-read"},
+	{"an unknown role unseals", {"sys.unseal", "sys", ""}, 8, "operator-unseal"},
+	{"an auditor makes an operator", {"operator.create", "operator", ""}, 7, "default-deny"},
+};
+
+static void test_statement_is_named(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(names); i++) {
+		policy_decision_t d;
+		policy_request_t r = request(&names[i].row, &callers[names[i].caller], true);
+		policy_decide(policy_builtin(), &r, &d);
+		if (strcmp(d.statement, names[i].statement) != 0)
+			fail_msg("%s: by %s", names[i].reason, d.statement);
+	}
+}
+
+static bool table_holds(const policy_t *p, const row_t *table, size_t n, bool path)
+{
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < COUNT(callers); k++)
+			if (outcome(p, &table[i], &callers[k], path) != table[i].expect[k])
+				return false;
+	return true;
+}
+
+/* Each statement is needed: without it, some row of the table is decided otherwise. Their order is not:
+ * reversed, every row is decided the same. */
+static void test_statements_matter_their_order_does_not(void **state)
+{
+	(void)state;
+	const policy_t *whole = policy_builtin();
+	policy_statement_t some[16];
+	assert_in_range(whole->n, 1, COUNT(some));
+	for (size_t gone = 0; gone < whole->n; gone++) {
+		size_t n = 0;
+		for (size_t i = 0; i < whole->n; i++)
+			if (i != gone)
+				some[n++] = whole->statements[i];
+		policy_t p = {some, n};
+		if (table_holds(&p, rows, COUNT(rows), true) &&
+		    table_holds(&p, pathless, COUNT(pathless), false))
+			fail_msg("nothing tests %s", whole->statements[gone].name);
+	}
+	for (size_t i = 0; i < whole->n; i++)
+		some[i] = whole->statements[whole->n - 1 - i];
+	policy_t reversed = {some, whole->n};
+	assert_true(table_holds(&reversed, rows, COUNT(rows), true));
+	assert_true(table_holds(&reversed, pathless, COUNT(pathless), false));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_action_and_caller),
+		cmocka_unit_test(test_without_path),
+		cmocka_unit_test(test_refusals_outnumber),
+		cmocka_unit_test(test_statement_is_named),
+		cmocka_unit_test(test_statements_matter_their_order_does_not),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
