@@ -11,7 +11,7 @@
 
 #include <jansson.h>
 
-#define JSON_BODY_LIMIT   (64U * 1024U)
+#define JSON_BODY_LIMIT   65536U
 #define JSON_DEPTH_LIMIT  16U
 #define JSON_SAFE_INTEGER INT64_C(9007199254740991) /* 2^53 - 1: RFC 8785 numbers are doubles */
 

@@ -9,8 +9,8 @@
 #include "common/base/secret.h"
 
 #define TOKEN_SECRET_LEN 32U
-#define TOKEN_CA_MAX     (16U * 1024U)
-#define TOKEN_TEXT_MAX   (32U * 1024U) /* white space around it included */
+#define TOKEN_CA_MAX     16384U
+#define TOKEN_TEXT_MAX   32768U /* white space around it included */
 
 typedef struct token {
 	buf_t ca_pem;
