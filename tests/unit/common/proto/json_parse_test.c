@@ -68,6 +68,7 @@ static const refusal_t refusals[] = {
 	 "nested deeper"},
 	{"brackets after an escaped quote", BYTES("[\"\\\"\",[[[[[[[[[[[[[[[[[]]"), "nested deeper"},
 	{"closing first", BYTES("]]]]]["), "a JSON object or array"},
+	{"high surrogate and one past the low ones", BYTES("[\"\\ud800\\ue000\"]"), "half a surrogate pair"},
 	{"two high surrogates", BYTES("[\"\\ud800\\ud800\"]"), "half a surrogate pair"},
 	{"high surrogate and a letter", BYTES("[\"\\ud800x\"]"), "half a surrogate pair"},
 	{"high surrogate and another escape", BYTES("[\"\\ud800\\n\"]"), "half a surrogate pair"},
