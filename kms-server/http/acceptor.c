@@ -1,0 +1,213 @@
+#include "kms-server/http/acceptor.h"
+
+#include "common/base/scope.h"
+#include "common/io/log.h"
+#include "kms-server/http/listen.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#define TICK_MS    500 /* how late a deadline may be noticed */
+#define FULL_MS    20  /* how soon to look again when there was no room */
+#define BACKOFF_MS 100 /* after accept() failed for want of descriptors or memory */
+#define BATCH      64  /* connections taken from one socket before the others have their turn */
+#define SHED       16
+
+struct acceptor {
+	conns_t *conns;
+	acceptor_add_t add;
+	void *ctx;
+	pthread_t thread;
+	bool running;
+	int wake;
+	int fd[ACCEPTOR_MAX];
+	uint16_t port[ACCEPTOR_MAX];
+	size_t n;
+	int64_t last_reap_ms, last_warn_ms;
+	int64_t resume_ms; /* not accepting before this time */
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void warn_seldom(acceptor_t *a, const char *what)
+{
+	int64_t now = now_ms();
+	if (a->last_warn_ms != 0 && now - a->last_warn_ms < 60000)
+		return;
+	a->last_warn_ms = now;
+	log_warn("connections: %s (said at most once a minute)", what);
+}
+
+static void hand_over(acceptor_t *a, int fd, const struct sockaddr_storage *from, socklen_t len)
+{
+	kms_err_t e = conns_admit(a->conns, fd, from);
+	if (e != KMS_OK) {
+		(void)close(fd);
+		warn_seldom(a,
+			    e == KMS_E_FULL ? "one source is over its limit" : "no memory for another one");
+		return;
+	}
+	int on = 1;
+	/* answers are one small record: they must not wait for the peer's acknowledgement */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	if (a->add(a->ctx, fd, from, len) != KMS_OK) {
+		conns_forget(a->conns, fd);
+		warn_seldom(a, "the TLS library took no more");
+	}
+}
+
+/* Errors of the connection that was to be accepted are that connection's end, not ours. */
+static void accept_failed(acceptor_t *a, int error)
+{
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+		a->resume_ms = now_ms() + BACKOFF_MS;
+		warn_seldom(a, strerror(error));
+	}
+}
+
+static void accept_batch(acceptor_t *a, int listener)
+{
+	for (int i = 0; i < BATCH && conns_room(a->conns); i++) {
+		struct sockaddr_storage from = {.ss_family = AF_UNSPEC};
+		socklen_t len = sizeof from;
+		int fd = accept4(listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0) {
+			if (errno != EAGAIN)
+				accept_failed(a, errno);
+			return;
+		}
+		hand_over(a, fd, &from, len);
+	}
+}
+
+/* Full: those that only keep a connection warm make room; otherwise newcomers wait in the kernel's queue. */
+static void make_room(acceptor_t *a)
+{
+	warn_seldom(a, "as many as allowed are open");
+	for (int i = 0; i < SHED && conns_shed_idle(a->conns); i++) {
+	}
+}
+
+static int wait_ms(size_t open, bool accepting)
+{
+	if (!accepting)
+		return FULL_MS;
+	return open > 0 ? TICK_MS : -1;
+}
+
+static bool accepting(acceptor_t *a)
+{
+	if (!conns_room(a->conns)) {
+		make_room(a);
+		return false;
+	}
+	return now_ms() >= a->resume_ms;
+}
+
+static void *accept_loop(void *arg)
+{
+	acceptor_t *a = arg;
+	size_t open = 0;
+	for (;;) {
+		bool take = accepting(a);
+		struct pollfd p[ACCEPTOR_MAX + 1] = {{.fd = a->wake, .events = POLLIN}};
+		for (size_t i = 0; i < a->n; i++)
+			p[i + 1] = (struct pollfd){.fd = take ? a->fd[i] : -1, .events = POLLIN};
+		int n = poll(p, (nfds_t)a->n + 1, wait_ms(open, take));
+		if (n < 0 && errno != EINTR)
+			log_error("connections: poll: %s", strerror(errno));
+		if (n > 0 && p[0].revents != 0)
+			return NULL;
+		for (size_t i = 0; n > 0 && i < a->n; i++)
+			if (p[i + 1].revents != 0)
+				accept_batch(a, a->fd[i]);
+		if (open == 0 || now_ms() - a->last_reap_ms >= TICK_MS) {
+			open = conns_reap(a->conns);
+			a->last_reap_ms = now_ms();
+		}
+	}
+}
+
+static kms_err_t open_all(acceptor_t *a, const char *listen, diag_t *why)
+{
+	for (const char *at = listen; at != NULL;) {
+		const char *comma = strchr(at, ',');
+		size_t n = comma != NULL ? (size_t)(comma - at) : strlen(at);
+		char one[LISTEN_TEXT_CAP];
+		if (n >= sizeof one || a->n == ACCEPTOR_MAX)
+			return diag_fail(why, KMS_E_INVALID,
+					 "listen: an address is too long, or more than %u", ACCEPTOR_MAX);
+		memcpy(one, at, n);
+		one[n] = '\0';
+		KMS_TRY(listen_open(one, &a->fd[a->n], &a->port[a->n], why));
+		a->n++;
+		at = comma != NULL ? comma + 1 : NULL;
+	}
+	return KMS_OK;
+}
+
+static kms_err_t thread_start(acceptor_t *a)
+{
+	pthread_attr_t attr;
+	if (pthread_attr_init(&attr) != 0)
+		return KMS_E_NOMEM;
+	/* gnutls_init runs on this thread */
+	int e = pthread_attr_setstacksize(&attr, 256U * 1024U);
+	if (e == 0)
+		e = pthread_create(&a->thread, &attr, accept_loop, a);
+	(void)pthread_attr_destroy(&attr);
+	a->running = e == 0;
+	return e == 0 ? KMS_OK : KMS_E_IO;
+}
+
+kms_err_t acceptor_start(const char *listen, conns_t *conns, acceptor_add_t add, void *ctx, acceptor_t **out,
+			 diag_t *why)
+{
+	SCOPED(acceptor_stop) acceptor_t *a = calloc(1, sizeof *a);
+	if (a == NULL)
+		return KMS_E_NOMEM;
+	a->conns = conns;
+	a->add = add;
+	a->ctx = ctx;
+	a->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (a->wake < 0)
+		return diag_fail(why, KMS_E_IO, "eventfd: %s", strerror(errno));
+	KMS_TRY(open_all(a, listen, why));
+	KMS_TRY(thread_start(a));
+	*out = TAKE(a);
+	return KMS_OK;
+}
+
+uint16_t acceptor_port(const acceptor_t *a)
+{
+	return a->port[0];
+}
+
+void acceptor_stop(acceptor_t **a)
+{
+	if (*a == NULL)
+		return;
+	if ((*a)->running) {
+		uint64_t one = 1;
+		/* cannot fail: the counter is at zero */
+		if (write((*a)->wake, &one, sizeof one) == (ssize_t)sizeof one)
+			(void)pthread_join((*a)->thread, NULL);
+	}
+	for (size_t i = 0; i < (*a)->n; i++)
+		(void)close((*a)->fd[i]);
+	if ((*a)->wake >= 0)
+		(void)close((*a)->wake);
+	free(*a);
+	*a = NULL;
+}

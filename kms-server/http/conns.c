@@ -1,0 +1,338 @@
+#include "kms-server/http/conns.h"
+
+#include "common/base/scope.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define SOURCES 1024U /* buckets; a power of two */
+
+typedef struct source {
+	struct source *next;
+	uint8_t net[16]; /* IPv4 mapped into IPv6, or the /64 */
+	uint32_t count;
+} source_t;
+
+typedef struct slot {
+	conn_t conn; /* first: a conn_t of ours is a slot */
+	int fd;
+	uint64_t cookie; /* the kernel's number of the socket: a file descriptor may be another one by now */
+	bool adopted;    /* somebody will call conns_close */
+	bool shut;
+	conn_phase_t phase;
+	int64_t deadline_ms; /* CLOCK_MONOTONIC */
+	source_t *source;
+} slot_t;
+
+struct conns {
+	pthread_mutex_t lock;
+	conns_limits_t limits;
+	slot_t **by_fd;
+	size_t fds;
+	size_t open;
+	source_t *sources[SOURCES];
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+kms_err_t conns_new(const conns_limits_t *limits, conns_t **out)
+{
+	conns_t *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return KMS_E_NOMEM;
+	if (pthread_mutex_init(&c->lock, NULL) != 0) {
+		free(c);
+		return KMS_E_NOMEM;
+	}
+	c->limits = *limits;
+	*out = c;
+	return KMS_OK;
+}
+
+void conns_freep(conns_t **c)
+{
+	if (*c == NULL)
+		return;
+	for (size_t i = 0; i < (*c)->fds; i++)
+		free((*c)->by_fd[i]);
+	for (size_t i = 0; i < SOURCES; i++)
+		while ((*c)->sources[i] != NULL) {
+			source_t *s = (*c)->sources[i];
+			(*c)->sources[i] = s->next;
+			free(s);
+		}
+	free((*c)->by_fd);
+	(void)pthread_mutex_destroy(&(*c)->lock);
+	free(*c);
+	*c = NULL;
+}
+
+/* --- sources
+ * ------------------------------------------------------------------------------------------------- */
+
+typedef struct origin {
+	uint8_t net[16];
+	bool loopback;
+} origin_t;
+
+static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+static void origin_v4(const uint8_t addr[4], caller_t *who, origin_t *out)
+{
+	memcpy(out->net, v4_mapped, sizeof v4_mapped);
+	memcpy(out->net + sizeof v4_mapped, addr, 4);
+	out->loopback = addr[0] == 127;
+	(void)inet_ntop(AF_INET, addr, who->ip, sizeof who->ip);
+}
+
+static void origin_v6(const struct in6_addr *addr, caller_t *who, origin_t *out)
+{
+	/* a dual-stack socket shows IPv4 peers in mapped form: one peer must not have two names */
+	if (IN6_IS_ADDR_V4MAPPED(addr)) {
+		origin_v4(addr->s6_addr + 12, who, out);
+		return;
+	}
+	memset(out->net, 0, sizeof out->net);
+	memcpy(out->net, addr->s6_addr, 8); /* whoever has one address of a /64 usually has them all */
+	out->loopback = IN6_IS_ADDR_LOOPBACK(addr);
+	(void)inet_ntop(AF_INET6, addr, who->ip, sizeof who->ip);
+}
+
+static kms_err_t origin_of(const struct sockaddr_storage *from, caller_t *who, origin_t *out)
+{
+	if (from->ss_family == AF_INET) {
+		struct sockaddr_in a;
+		memcpy(&a, from, sizeof a);
+		uint8_t addr[4];
+		memcpy(addr, &a.sin_addr, sizeof addr);
+		origin_v4(addr, who, out);
+		who->port = ntohs(a.sin_port);
+		return KMS_OK;
+	}
+	if (from->ss_family == AF_INET6) {
+		struct sockaddr_in6 a;
+		memcpy(&a, from, sizeof a);
+		origin_v6(&a.sin6_addr, who, out);
+		who->port = ntohs(a.sin6_port);
+		return KMS_OK;
+	}
+	return KMS_E_INVALID;
+}
+
+static source_t **source_bucket(conns_t *c, const uint8_t net[16])
+{
+	uint32_t h = 2166136261U; /* FNV-1a: a flood from many sources only makes a list longer, bounded by
+				     `all` */
+	for (size_t i = 0; i < 16; i++)
+		h = (h ^ net[i]) * 16777619U;
+	return &c->sources[h & (SOURCES - 1)];
+}
+
+static kms_err_t source_take(conns_t *c, const origin_t *from, source_t **out)
+{
+	source_t **bucket = source_bucket(c, from->net);
+	source_t *s = *bucket;
+	while (s != NULL && memcmp(s->net, from->net, sizeof s->net) != 0)
+		s = s->next;
+	if (s == NULL) {
+		s = calloc(1, sizeof *s);
+		if (s == NULL)
+			return KMS_E_NOMEM;
+		memcpy(s->net, from->net, sizeof s->net);
+		s->next = *bucket;
+		*bucket = s;
+	}
+	if (s->count >= (from->loopback ? c->limits.all : c->limits.per_source))
+		return KMS_E_FULL;
+	s->count++;
+	*out = s;
+	return KMS_OK;
+}
+
+static void source_give(conns_t *c, source_t *s)
+{
+	if (--s->count > 0)
+		return;
+	source_t **at = source_bucket(c, s->net);
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
+	free(s);
+}
+
+/* --- slots (all with the lock held)
+ * -------------------------------------------------------------------------- */
+
+static slot_t *slot_at(conns_t *c, int fd)
+{
+	return fd >= 0 && (size_t)fd < c->fds ? c->by_fd[fd] : NULL;
+}
+
+static void slot_drop(conns_t *c, slot_t *s)
+{
+	c->by_fd[s->fd] = NULL;
+	c->open--;
+	source_give(c, s->source);
+	free(s);
+}
+
+static kms_err_t table_grow(conns_t *c, int fd)
+{
+	if ((size_t)fd < c->fds)
+		return KMS_OK;
+	size_t n = ((size_t)fd + 1) * 2;
+	slot_t **p = realloc(c->by_fd, n * sizeof(slot_t *));
+	if (p == NULL)
+		return KMS_E_NOMEM;
+	memset(p + c->fds, 0, (n - c->fds) * sizeof(slot_t *));
+	c->by_fd = p;
+	c->fds = n;
+	return KMS_OK;
+}
+
+static uint64_t socket_cookie(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t n = sizeof cookie;
+	if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &n) != 0)
+		return 0;
+	return cookie;
+}
+
+/* Only ever the socket that was admitted: libmicrohttpd may have closed it in a path that does not tell us,
+ * and its number may be a database file or another client's socket now. */
+static void slot_shut(conns_t *c, slot_t *s)
+{
+	s->shut = true;
+	if (s->cookie != 0 && socket_cookie(s->fd) == s->cookie)
+		(void)shutdown(s->fd, SHUT_RDWR);
+	else if (!s->adopted)
+		slot_drop(c, s);
+}
+
+static void slot_phase(conns_t *c, slot_t *s, conn_phase_t phase)
+{
+	s->phase = phase;
+	switch (phase) {
+	case CONN_REQUEST:
+	case CONN_ANSWER:
+		s->deadline_ms = now_ms() + c->limits.request_ms;
+		break;
+	case CONN_IDLE:
+		s->deadline_ms = now_ms() + c->limits.idle_ms;
+		break;
+	case CONN_WAITING:
+		s->deadline_ms = INT64_MAX;
+		break;
+	}
+}
+
+static kms_err_t slot_new(conns_t *c, int fd, const struct sockaddr_storage *from)
+{
+	SCOPED(freep) slot_t *s = calloc(1, sizeof *s);
+	if (s == NULL)
+		return KMS_E_NOMEM;
+	origin_t origin;
+	KMS_TRY(origin_of(from, &s->conn.caller, &origin));
+	KMS_TRY(table_grow(c, fd));
+	/* the same number again without a close in between: that socket was given up without a word */
+	if (c->by_fd[fd] != NULL)
+		slot_drop(c, c->by_fd[fd]);
+	KMS_TRY(source_take(c, &origin, &s->source));
+	s->fd = fd;
+	s->cookie = socket_cookie(fd);
+	slot_phase(c, s, CONN_REQUEST);
+	c->open++;
+	c->by_fd[fd] = TAKE(s);
+	return KMS_OK;
+}
+
+/* --- public
+ * -------------------------------------------------------------------------------------------------- */
+
+bool conns_room(conns_t *c)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	bool room = c->open < c->limits.all;
+	(void)pthread_mutex_unlock(&c->lock);
+	return room;
+}
+
+bool conns_shed_idle(conns_t *c)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	slot_t *oldest = NULL;
+	for (size_t i = 0; i < c->fds; i++) {
+		slot_t *s = c->by_fd[i];
+		if (s != NULL && s->phase == CONN_IDLE && !s->shut &&
+		    (oldest == NULL || s->deadline_ms < oldest->deadline_ms))
+			oldest = s;
+	}
+	if (oldest != NULL)
+		slot_shut(c, oldest);
+	(void)pthread_mutex_unlock(&c->lock);
+	return oldest != NULL;
+}
+
+kms_err_t conns_admit(conns_t *c, int fd, const struct sockaddr_storage *from)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	kms_err_t e = slot_new(c, fd, from);
+	(void)pthread_mutex_unlock(&c->lock);
+	return e;
+}
+
+void conns_forget(conns_t *c, int fd)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	slot_t *s = slot_at(c, fd);
+	if (s != NULL)
+		slot_drop(c, s);
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+conn_t *conns_adopt(conns_t *c, int fd)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	slot_t *s = slot_at(c, fd);
+	if (s != NULL)
+		s->adopted = true;
+	(void)pthread_mutex_unlock(&c->lock);
+	return s != NULL ? &s->conn : NULL;
+}
+
+void conns_close(conns_t *c, conn_t *conn)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	slot_drop(c, (slot_t *)conn);
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+void conns_phase(conns_t *c, conn_t *conn, conn_phase_t phase)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	slot_phase(c, (slot_t *)conn, phase);
+	(void)pthread_mutex_unlock(&c->lock);
+}
+
+size_t conns_reap(conns_t *c)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	int64_t now = now_ms();
+	for (size_t i = 0; i < c->fds; i++) {
+		slot_t *s = c->by_fd[i];
+		if (s != NULL && !s->shut && s->deadline_ms <= now)
+			slot_shut(c, s);
+	}
+	size_t open = c->open;
+	(void)pthread_mutex_unlock(&c->lock);
+	return open;
+}

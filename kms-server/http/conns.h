@@ -1,0 +1,59 @@
+/* The connections that are open, from accept() to close: how many in all and from each source, and until when
+ * each may take for what it is doing. libmicrohttpd's own limit is one of inactivity, which a client that
+ * sends a byte now and then never reaches; here a deadline counts from the start of handshake and request
+ * together.
+ *
+ * Threads: every function may be called from any thread. A conn_t's `caller` and `known` belong to the one
+ * libmicrohttpd thread that serves the connection. */
+#ifndef CLAVIGER_KMS_SERVER_HTTP_CONNS_H
+#define CLAVIGER_KMS_SERVER_HTTP_CONNS_H
+
+#include "kms-server/core/core.h"
+
+#include <sys/socket.h>
+
+typedef struct conns conns_t;
+
+typedef enum conn_phase {
+	CONN_REQUEST, /* handshake, headers, body: the request's deadline */
+	CONN_WAITING, /* suspended in the core: no deadline of ours, core has its own for long polls */
+	CONN_ANSWER,  /* the answer is on its way: the request's deadline anew, for those who do not read */
+	CONN_IDLE     /* kept alive between two requests */
+} conn_phase_t;
+
+typedef struct conn {
+	caller_t caller; /* ip and port from the start; the rest once the handshake is over */
+	bool known;      /* the caller's certificate has been looked at */
+} conn_t;
+
+typedef struct conns_limits {
+	uint32_t all;
+	uint32_t per_source; /* an IPv4 address or an IPv6 /64; loopback may have all */
+	uint32_t request_ms;
+	uint32_t idle_ms;
+} conns_limits_t;
+
+KMS_MUST conns_new(const conns_limits_t *limits, conns_t **out);
+/* Every connection must be closed already. */
+void conns_freep(conns_t **c);
+
+/* True when no more than the limit are open: then conns_admit may be called. */
+bool conns_room(conns_t *c);
+/* Shuts down the connection that has been idle longest, so that a new one finds room. False: none is idle. */
+bool conns_shed_idle(conns_t *c);
+
+/* Takes note of a connection just accepted. FULL: too many from this source. INVALID: not an IP address. */
+KMS_MUST conns_admit(conns_t *c, int fd, const struct sockaddr_storage *from);
+/* Undoes it, when the socket was given back before it was ever served. */
+void conns_forget(conns_t *c, int fd);
+/* The note made for this socket, now served; NULL when there is none. Valid until conns_close. */
+conn_t *conns_adopt(conns_t *c, int fd);
+/* The connection ends. To be called before its socket is closed. */
+void conns_close(conns_t *c, conn_t *conn);
+
+void conns_phase(conns_t *c, conn_t *conn, conn_phase_t phase);
+/* Shuts down those past their deadline; libmicrohttpd then sees the end of the stream. Returns how many are
+ * open. */
+size_t conns_reap(conns_t *c);
+
+#endif

@@ -1,0 +1,206 @@
+#include "kms-server/http/conns.h"
+
+#include "common/base/scope.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+static struct sockaddr_storage from(const char *ip)
+{
+	struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(4711)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(4711)};
+	if (inet_pton(AF_INET, ip, &v4.sin_addr) == 1)
+		memcpy(&sa, &v4, sizeof v4);
+	else if (inet_pton(AF_INET6, ip, &v6.sin6_addr) == 1)
+		memcpy(&sa, &v6, sizeof v6);
+	return sa;
+}
+
+typedef struct pair {
+	int ours, theirs;
+} pair_t;
+
+static pair_t pair_new(void)
+{
+	int fd[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fd), 0);
+	return (pair_t){fd[0], fd[1]};
+}
+
+static void pair_end(pair_t p)
+{
+	(void)close(p.ours);
+	(void)close(p.theirs);
+}
+
+static bool ended(pair_t p)
+{
+	char ch;
+	return recv(p.theirs, &ch, 1, 0) == 0;
+}
+
+static void pause_ms(long ms)
+{
+	const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+	(void)nanosleep(&t, NULL);
+}
+
+static kms_err_t admit(conns_t *c, pair_t p, const char *ip)
+{
+	struct sockaddr_storage sa = from(ip);
+	return conns_admit(c, p.ours, &sa);
+}
+
+typedef struct source_row {
+	const char *first, *second;
+	kms_err_t want; /* of the second, with one allowed from each source */
+	const char *reason;
+} source_row_t;
+
+static const source_row_t sources[] = {
+	{"192.0.2.1", "192.0.2.1", KMS_E_FULL, "same address"},
+	{"192.0.2.1", "192.0.2.2", KMS_OK, "another address"},
+	{"192.0.2.1", "::ffff:192.0.2.1", KMS_E_FULL, "the same address in mapped form"},
+	{"2001:db8::1", "2001:db8::ffff:2", KMS_E_FULL, "same /64"},
+	{"2001:db8::1", "2001:db8:0:1::1", KMS_OK, "another /64"},
+	{"127.0.0.1", "127.0.0.1", KMS_OK, "loopback may have all"},
+	{"::1", "::1", KMS_OK, "loopback may have all"},
+	{"::2", "::3", KMS_E_FULL, "not loopback"},
+};
+
+static void test_sources(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++) {
+		const conns_limits_t limits = {
+			.all = 4, .per_source = 1, .request_ms = 1000, .idle_ms = 1000};
+		SCOPED(conns_freep) conns_t *c = NULL;
+		assert_int_equal(conns_new(&limits, &c), KMS_OK);
+		pair_t a = pair_new(), b = pair_new();
+		assert_int_equal(admit(c, a, sources[i].first), KMS_OK);
+		if (admit(c, b, sources[i].second) != sources[i].want)
+			fail_msg("%s then %s: %s", sources[i].first, sources[i].second, sources[i].reason);
+		/* what was given back may be taken again */
+		conns_close(c, conns_adopt(c, a.ours));
+		conns_forget(c, b.ours);
+		assert_int_equal(admit(c, b, sources[i].second), KMS_OK);
+		pair_end(a);
+		pair_end(b);
+	}
+}
+
+static void test_not_an_address(void **state)
+{
+	(void)state;
+	const conns_limits_t limits = {.all = 4, .per_source = 1, .request_ms = 1000, .idle_ms = 1000};
+	SCOPED(conns_freep) conns_t *c = NULL;
+	assert_int_equal(conns_new(&limits, &c), KMS_OK);
+	pair_t a = pair_new();
+	assert_int_equal(admit(c, a, "no address"), KMS_E_INVALID);
+	assert_null(conns_adopt(c, a.ours));
+	assert_null(conns_adopt(c, 1000000));
+	pair_end(a);
+}
+
+static void test_caller_is_the_tcp_peer(void **state)
+{
+	(void)state;
+	const conns_limits_t limits = {.all = 4, .per_source = 4, .request_ms = 1000, .idle_ms = 1000};
+	SCOPED(conns_freep) conns_t *c = NULL;
+	assert_int_equal(conns_new(&limits, &c), KMS_OK);
+	pair_t a = pair_new();
+	assert_int_equal(admit(c, a, "::ffff:192.0.2.7"), KMS_OK);
+	conn_t *conn = conns_adopt(c, a.ours);
+	assert_string_equal(conn->caller.ip, "192.0.2.7");
+	assert_int_equal(conn->caller.port, 4711);
+	assert_int_equal(conn->caller.kind, CALLER_NONE);
+	conns_close(c, conn);
+	pair_end(a);
+}
+
+static void test_room_and_shedding(void **state)
+{
+	(void)state;
+	const conns_limits_t limits = {.all = 2, .per_source = 2, .request_ms = 10000, .idle_ms = 10000};
+	SCOPED(conns_freep) conns_t *c = NULL;
+	assert_int_equal(conns_new(&limits, &c), KMS_OK);
+	pair_t a = pair_new(), b = pair_new();
+	assert_true(conns_room(c));
+	assert_int_equal(admit(c, a, "192.0.2.1"), KMS_OK);
+	assert_int_equal(admit(c, b, "192.0.2.2"), KMS_OK);
+	assert_false(conns_room(c));
+	assert_false(conns_shed_idle(c)); /* both are at work */
+	conns_phase(c, conns_adopt(c, b.ours), CONN_IDLE);
+	assert_true(conns_shed_idle(c));
+	assert_true(ended(b));
+	assert_false(ended(a));
+	assert_false(conns_shed_idle(c)); /* not the same one twice */
+	pair_end(a);
+	pair_end(b);
+}
+
+static void test_deadlines(void **state)
+{
+	(void)state;
+	const conns_limits_t limits = {.all = 4, .per_source = 4, .request_ms = 30, .idle_ms = 10000};
+	SCOPED(conns_freep) conns_t *c = NULL;
+	assert_int_equal(conns_new(&limits, &c), KMS_OK);
+	pair_t slow = pair_new(), waiting = pair_new(), idle = pair_new();
+	assert_int_equal(admit(c, slow, "192.0.2.1"), KMS_OK);
+	assert_int_equal(admit(c, waiting, "192.0.2.1"), KMS_OK);
+	assert_int_equal(admit(c, idle, "192.0.2.1"), KMS_OK);
+	conns_phase(c, conns_adopt(c, waiting.ours), CONN_WAITING);
+	conns_phase(c, conns_adopt(c, idle.ours), CONN_IDLE);
+	assert_non_null(conns_adopt(c, slow.ours));
+	assert_int_equal(conns_reap(c), 3);
+	assert_false(ended(slow));
+	pause_ms(60);
+	assert_int_equal(conns_reap(c), 3); /* closing is the owner's */
+	assert_true(ended(slow));
+	assert_false(ended(waiting));
+	assert_false(ended(idle));
+	conns_phase(c, conns_adopt(c, waiting.ours), CONN_ANSWER);
+	pause_ms(60);
+	(void)conns_reap(c);
+	assert_true(ended(waiting));
+	pair_end(slow);
+	pair_end(waiting);
+	pair_end(idle);
+}
+
+/* A socket closed without a word, its number taken by somebody else: that one is not shut down. */
+static void test_reused_number(void **state)
+{
+	(void)state;
+	const conns_limits_t limits = {.all = 4, .per_source = 4, .request_ms = 20, .idle_ms = 20};
+	SCOPED(conns_freep) conns_t *c = NULL;
+	assert_int_equal(conns_new(&limits, &c), KMS_OK);
+	pair_t a = pair_new(), b = pair_new();
+	assert_int_equal(admit(c, a, "192.0.2.1"), KMS_OK);
+	assert_int_equal(dup2(b.ours, a.ours), a.ours);
+	pause_ms(40);
+	assert_int_equal(conns_reap(c), 0); /* and the note is dropped: nobody will close it */
+	assert_false(ended(b));
+	pair_end(a);
+	pair_end(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sources),
+		cmocka_unit_test(test_not_an_address),
+		cmocka_unit_test(test_caller_is_the_tcp_peer),
+		cmocka_unit_test(test_room_and_shedding),
+		cmocka_unit_test(test_deadlines),
+		cmocka_unit_test(test_reused_number),
+	};
+	return cmocka_run_group_tests_name("http/conns", tests, NULL, NULL);
+}

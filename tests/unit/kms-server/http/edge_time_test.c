@@ -1,0 +1,246 @@
+/* What goes wrong in time: slow and vanishing clients, many at once, stopping under load. */
+#include "edge_fixture.h"
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define LIST "GET /v1/customers HTTP/1.1\r\nHost: kms\r\n\r\n"
+
+static const http_options_t hasty = {.max_connections = 64, .request_ms = 400, .idle_ms = 60000};
+
+static fake_seen_t seen(edge_fixture_t *f)
+{
+	fake_seen_t s;
+	fake_core_seen(f->core, &s);
+	return s;
+}
+
+/* One header byte every 20 ms never lets a limit of inactivity strike. */
+static void test_slow_request(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &hasty);
+	tls_client_t c = edge_open(f);
+	int64_t from = edge_now_ms();
+	bool open = tls_send_text(&c, "GET /v1/customers HTTP/1.1\r\nX-Slow: ");
+	while (open && edge_now_ms() - from < 5000) {
+		open = tls_send_text(&c, "x");
+		edge_pause_ms(20);
+	}
+	int64_t took = edge_now_ms() - from;
+	assert_false(open);
+	assert_in_range(took, 300, 2500);
+	assert_int_equal(seen(f).submitted, 0);
+	tls_close(&c);
+	edge_stop(f);
+}
+
+static void test_slow_body(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &hasty);
+	tls_client_t c = edge_open(f);
+	int64_t from = edge_now_ms();
+	bool open = tls_send_text(
+		&c, "PUT /v1/customers/acme HTTP/1.1\r\nHost: kms\r\nContent-Length: 9999\r\n\r\n");
+	while (open && edge_now_ms() - from < 5000) {
+		open = tls_send_text(&c, "x");
+		edge_pause_ms(20);
+	}
+	assert_false(open);
+	assert_int_equal(seen(f).submitted, 0);
+	tls_close(&c);
+	edge_stop(f);
+}
+
+static void test_silent_handshake(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &hasty);
+	int64_t from = edge_now_ms();
+	int fd = tcp_open(f->port);
+	char ch;
+	assert_int_equal(read(fd, &ch, 1), 0);
+	assert_in_range(edge_now_ms() - from, 300, 2500);
+	(void)close(fd);
+	edge_stop(f);
+}
+
+static void test_waiting_has_no_deadline(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &hasty);
+	fake_core_hold(f->core, true);
+	tls_client_t c = edge_open(f);
+	assert_true(tls_send_text(&c, LIST));
+	assert_true(fake_core_wait_submitted(f->core, 1));
+	edge_pause_ms(1500);
+	fake_core_hold(f->core, false);
+	tls_answer_t a;
+	tls_read(&c, &a);
+	assert_int_equal(a.status, 200);
+	tls_close(&c);
+	edge_stop(f);
+}
+
+static void test_client_vanishes_while_waiting(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &hasty);
+	fake_core_hold(f->core, true);
+	for (size_t i = 0; i < 20; i++) {
+		tls_client_t c = edge_open(f);
+		assert_true(tls_send_text(&c, LIST));
+		assert_true(fake_core_wait_submitted(f->core, i + 1));
+		tls_close(&c);
+	}
+	fake_core_hold(f->core, false);
+	for (int i = 0; i < 500 && seen(f).finished < 20; i++)
+		edge_pause_ms(10);
+	assert_int_equal(seen(f).finished, 20);
+	/* and the server is as good as before */
+	tls_answer_t a;
+	edge_ask(f, &f->ours.node, LIST, &a);
+	assert_int_equal(a.status, 200);
+	edge_stop(f);
+}
+
+static void test_idle_make_room(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &(http_options_t){.max_connections = 4, .idle_ms = 60000});
+	tls_client_t c[4];
+	tls_answer_t a;
+	for (size_t i = 0; i < 4; i++) {
+		c[i] = edge_open(f);
+		assert_true(tls_send_text(&c[i], LIST));
+		tls_read(&c[i], &a);
+		assert_int_equal(a.status, 200);
+	}
+	edge_ask(f, &f->ours.node, LIST, &a);
+	assert_int_equal(a.status, 200);
+	for (size_t i = 0; i < 4; i++)
+		tls_close(&c[i]);
+	edge_stop(f);
+}
+
+static void test_idle_ends(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &(http_options_t){.idle_ms = 300});
+	tls_client_t c = edge_open(f);
+	tls_answer_t a;
+	assert_true(tls_send_text(&c, LIST));
+	tls_read(&c, &a);
+	int64_t from = edge_now_ms();
+	assert_true(tls_ended(&c));
+	assert_in_range(edge_now_ms() - from, 200, 2500);
+	tls_close(&c);
+	edge_stop(f);
+}
+
+/* --- many at once
+ * ------------------------------------------------------------------------------------------------ */
+
+#define CLIENTS  8
+#define REQUESTS 40
+
+typedef struct worker {
+	pthread_t thread;
+	edge_fixture_t *f;
+	unsigned answered;
+} worker_t;
+
+static void *ask_often(void *arg)
+{
+	worker_t *w = arg;
+	const credential_t *n = &w->f->ours.node;
+	tls_client_t c;
+	for (int i = 0; i < REQUESTS; i++) {
+		/* ten on one connection, then a new one */
+		if (i % 10 == 0 && !tls_open(w->f->port, &n->cert, n->key, NULL, &c))
+			return NULL;
+		tls_answer_t a = {.status = 0};
+		if (tls_send_text(&c, LIST))
+			tls_read(&c, &a);
+		w->answered += a.status == 200 || a.status == 503;
+		if (i % 10 == 9)
+			tls_close(&c);
+	}
+	return NULL;
+}
+
+static void start_workers(edge_fixture_t *f, worker_t *w)
+{
+	for (size_t i = 0; i < CLIENTS; i++) {
+		w[i] = (worker_t){.f = f};
+		assert_int_equal(pthread_create(&w[i].thread, NULL, ask_often, &w[i]), 0);
+	}
+}
+
+static void test_many(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &(http_options_t){.max_connections = 0});
+	worker_t w[CLIENTS];
+	start_workers(f, w);
+	for (size_t i = 0; i < CLIENTS; i++) {
+		(void)pthread_join(w[i].thread, NULL);
+		assert_int_equal(w[i].answered, REQUESTS);
+	}
+	edge_stop(f);
+}
+
+/* libmicrohttpd would abort the process if a connection were still suspended. */
+static void test_stop_under_load(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &(http_options_t){.max_connections = 0});
+	worker_t w[CLIENTS];
+	start_workers(f, w);
+	assert_true(fake_core_wait_submitted(f->core, 20));
+	http_server_quiesce(f->server);
+	core_stop(f->core);
+	http_server_stop(&f->server);
+	fake_seen_t s = seen(f);
+	assert_int_equal(s.submitted, s.finished);
+	for (size_t i = 0; i < CLIENTS; i++)
+		(void)pthread_join(w[i].thread, NULL);
+	fake_core_free(f->core);
+}
+
+static void test_stop_answers_who_waits(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &hasty);
+	fake_core_hold(f->core, true);
+	tls_client_t c = edge_open(f);
+	assert_true(tls_send_text(&c, LIST));
+	assert_true(fake_core_wait_submitted(f->core, 1));
+	edge_stop(f);
+	tls_answer_t a;
+	tls_read(&c, &a);
+	assert_int_equal(a.status, 200);
+	tls_close(&c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_slow_request),
+		cmocka_unit_test(test_slow_body),
+		cmocka_unit_test(test_silent_handshake),
+		cmocka_unit_test(test_waiting_has_no_deadline),
+		cmocka_unit_test(test_client_vanishes_while_waiting),
+		cmocka_unit_test(test_idle_make_room),
+		cmocka_unit_test(test_idle_ends),
+		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_stop_under_load),
+		cmocka_unit_test(test_stop_answers_who_waits),
+	};
+	return cmocka_run_group_tests_name("http/edge_time", tests, edge_setup, edge_teardown);
+}

@@ -1,0 +1,147 @@
+#include "tls_client.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int tcp_open(uint16_t port)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	const struct timeval limit = {.tv_sec = 5};
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&a, sizeof a) != 0) {
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static bool set_certificate(tls_client_t *c, const buf_t *cert, const secret_t *key)
+{
+	if (cert == NULL)
+		return true;
+	gnutls_datum_t cd = {cert->p, (unsigned)cert->n};
+	span_t k = secret_span(key);
+	gnutls_datum_t kd = {(unsigned char *)(uintptr_t)k.p, (unsigned)k.n};
+	return gnutls_certificate_set_x509_key_mem(c->cred, &cd, &kd, GNUTLS_X509_FMT_PEM) >= 0;
+}
+
+static bool handshake(tls_client_t *c)
+{
+	int e;
+	do
+		e = gnutls_handshake(c->session);
+	while (e < 0 && gnutls_error_is_fatal(e) == 0);
+	return e == GNUTLS_E_SUCCESS;
+}
+
+bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out)
+{
+	*out = (tls_client_t){.fd = tcp_open(port)};
+	bool ok =
+		out->fd >= 0 && gnutls_certificate_allocate_credentials(&out->cred) == 0 &&
+		set_certificate(out, cert, key) &&
+		/* forced: also one that the server's list of CAs does not ask for */
+		gnutls_init(&out->session, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_SIGNAL) == 0 &&
+		gnutls_priority_set_direct(out->session, priority != NULL ? priority : "NORMAL", NULL) == 0 &&
+		gnutls_credentials_set(out->session, GNUTLS_CRD_CERTIFICATE, out->cred) == 0;
+	if (ok)
+		gnutls_transport_set_int(out->session, out->fd);
+	if (!ok || !handshake(out)) {
+		tls_close(out);
+		return false;
+	}
+	return true;
+}
+
+void tls_close(tls_client_t *c)
+{
+	if (c->session != NULL)
+		gnutls_deinit(c->session);
+	if (c->cred != NULL)
+		gnutls_certificate_free_credentials(c->cred);
+	if (c->fd >= 0)
+		(void)close(c->fd);
+	*c = (tls_client_t){.fd = -1};
+}
+
+bool tls_send(tls_client_t *c, const void *p, size_t n)
+{
+	const uint8_t *at = p;
+	while (n > 0) {
+		ssize_t done = gnutls_record_send(c->session, at, n);
+		if (done == GNUTLS_E_INTERRUPTED)
+			continue;
+		if (done <= 0)
+			return false;
+		at += done;
+		n -= (size_t)done;
+	}
+	return true;
+}
+
+bool tls_send_text(tls_client_t *c, const char *text)
+{
+	return tls_send(c, text, strlen(text));
+}
+
+static ssize_t receive(tls_client_t *c, void *p, size_t n)
+{
+	ssize_t got;
+	do
+		got = gnutls_record_recv(c->session, p, n);
+	while (got == GNUTLS_E_INTERRUPTED);
+	return got;
+}
+
+static bool read_head(tls_client_t *c, tls_answer_t *out)
+{
+	size_t n = 0;
+	while (n + 1 < sizeof out->head) {
+		if (receive(c, out->head + n, 1) != 1)
+			return false;
+		out->head[++n] = '\0';
+		if (n >= 4 && memcmp(out->head + n - 4, "\r\n\r\n", 4) == 0)
+			return true;
+	}
+	return false;
+}
+
+void tls_read(tls_client_t *c, tls_answer_t *out)
+{
+	memset(out, 0, sizeof *out);
+	if (!read_head(c, out) || strncmp(out->head, "HTTP/1.1 ", 9) != 0)
+		return;
+	long status = strtol(out->head + 9, NULL, 10);
+	if (status == 100) {
+		tls_read(c, out);
+		return;
+	}
+	const char *len = strcasestr(out->head, "\r\nContent-Length: ");
+	size_t want = len != NULL ? strtoul(len + 18, NULL, 10) : 0, n = 0;
+	while (n < want && n + 1 < sizeof out->body) {
+		ssize_t got = receive(c, out->body + n, want - n < 512 ? want - n : 512);
+		if (got <= 0)
+			return;
+		n += (size_t)got;
+	}
+	out->status = (int)status;
+}
+
+bool tls_ended(tls_client_t *c)
+{
+	char sink[512];
+	ssize_t got;
+	do
+		got = receive(c, sink, sizeof sink);
+	while (got > 0);
+	return got != GNUTLS_E_AGAIN && got != GNUTLS_E_TIMEDOUT;
+}

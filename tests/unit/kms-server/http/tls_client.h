@@ -1,0 +1,37 @@
+/* A TLS client that does as it is told, wrong things too: raw bytes in, answers out. */
+#ifndef CLAVIGER_TESTS_UNIT_KMS_SERVER_HTTP_TLS_CLIENT_H
+#define CLAVIGER_TESTS_UNIT_KMS_SERVER_HTTP_TLS_CLIENT_H
+
+#include "common/base/buf.h"
+#include "common/base/secret.h"
+
+#include <gnutls/gnutls.h>
+
+typedef struct tls_client {
+	int fd;
+	gnutls_session_t session;
+	gnutls_certificate_credentials_t cred;
+} tls_client_t;
+
+typedef struct tls_answer {
+	int status; /* 0: the connection ended without an answer */
+	char head[2048];
+	char body[1024];
+} tls_answer_t;
+
+/* TCP only. */
+int tcp_open(uint16_t port);
+
+/* cert and key: PEM, or NULL for none; priority NULL: GnuTLS's own. False: no handshake. */
+bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out);
+void tls_close(tls_client_t *c);
+
+/* False when the peer is gone. */
+bool tls_send(tls_client_t *c, const void *p, size_t n);
+bool tls_send_text(tls_client_t *c, const char *text);
+/* One answer with its Content-Length. */
+void tls_read(tls_client_t *c, tls_answer_t *out);
+/* Waits (at most 5 s) for the end of the stream; false when there was none. */
+bool tls_ended(tls_client_t *c);
+
+#endif
