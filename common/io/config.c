@@ -69,35 +69,34 @@ static bool has_control(const char *s)
 	return false;
 }
 
-/* Checks `text` by the setting's type; `where` ("--listen", "/etc/x.conf:3") starts the message. */
+/* Checks `text` by the setting's type; `where` ("--listen", "/etc/x.conf:3: listen") starts the message. */
 static kms_err_t check_value(slot_t *s, const char *where, const char *text, diag_t *why)
 {
 	const conf_setting_t *is = s->is;
 	size_t longest = is->type == CONF_TEXT && is->max > 0 ? (size_t)is->max : TEXT_MAX;
 	if (strlen(text) > longest)
-		return diag_fail(why, KMS_E_INVALID, "%s: the value of %s is longer than %zu characters",
-				 where, is->key, longest);
+		return diag_fail(why, KMS_E_INVALID, "%s: the value is longer than %zu characters", where,
+				 longest);
 	if (has_control(text))
-		return diag_fail(why, KMS_E_INVALID, "%s: the value of %s holds a control character", where,
-				 is->key);
+		return diag_fail(why, KMS_E_INVALID, "%s: the value holds a control character", where);
 	switch (is->type) {
 	case CONF_TEXT:
 		if (*text == '\0')
-			return diag_fail(why, KMS_E_INVALID, "%s: the value of %s is empty", where, is->key);
+			return diag_fail(why, KMS_E_INVALID, "%s: the value is empty", where);
 		return KMS_OK;
 	case CONF_NUMBER:
 		if (!parse_number(text, &s->number))
-			return diag_fail(why, KMS_E_INVALID, "%s: %s wants a number, not \"%.40s\"", where,
-					 is->key, text);
+			return diag_fail(why, KMS_E_INVALID, "%s: \"%.40s\" is not a number", where, text);
 		if (s->number < is->min || s->number > is->max)
 			return diag_fail(why, KMS_E_INVALID,
-					 "%s: %s is %" PRId64 ", it must be %" PRId64 " to %" PRId64, where,
-					 is->key, s->number, is->min, is->max);
+					 "%s: %" PRId64 " is out of range, it must be %" PRId64
+					 " to %" PRId64,
+					 where, s->number, is->min, is->max);
 		return KMS_OK;
 	case CONF_BOOL:
 		if (!parse_bool(text, &s->yes))
-			return diag_fail(why, KMS_E_INVALID, "%s: %s wants true or false, not \"%.40s\"",
-					 where, is->key, text);
+			return diag_fail(why, KMS_E_INVALID, "%s: \"%.40s\" is neither true nor false", where,
+					 text);
 		return KMS_OK;
 	}
 	return KMS_E_INVALID;
@@ -223,8 +222,8 @@ static kms_err_t take_line(void *ctx, const char *key, const char *value, unsign
 	if (*seen)
 		return diag_fail(why, KMS_E_INVALID, "%s:%u: \"%s\" is given twice", f->path, line, key);
 	*seen = true;
-	char where[320];
-	(void)snprintf(where, sizeof where, "%.300s:%u", f->path, line);
+	char where[400];
+	(void)snprintf(where, sizeof where, "%.300s:%u: %s", f->path, line, key);
 	if (s->from < FROM_FILE)
 		return set(s, FROM_FILE, where, value, why);
 	/* overridden, but a bad value is refused all the same: it would bite the day the flag goes */

@@ -1,0 +1,183 @@
+#include "tools/kmsctl/cli.h"
+
+#include "common/base/encode.h"
+#include "common/base/scope.h"
+#include "common/crypto/digest.h"
+#include "tools/kmsctl/command.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define IDEMPOTENCY_BYTES 16U
+
+const conf_setting_t cli_settings[] = {
+	{.key = "addr",
+	 .env = "KMS_ADDR",
+	 .type = CONF_TEXT,
+	 .arg = "URL",
+	 .help = "the KMS, https://HOST:PORT[,…]"},
+	{.key = "cacert",
+	 .env = "KMS_CACERT",
+	 .type = CONF_TEXT,
+	 .arg = "FILE",
+	 .help = "the deployment's CA"},
+	{.key = "cert",
+	 .env = "KMS_CLIENT_CERT",
+	 .type = CONF_TEXT,
+	 .arg = "FILE",
+	 .help = "your certificate"},
+	{.key = "key",
+	 .env = "KMS_CLIENT_KEY",
+	 .type = CONF_TEXT,
+	 .arg = "FILE",
+	 .help = "its key, mode 0600"},
+	{.key = "proxy", .env = "KMS_PROXY", .type = CONF_TEXT, .arg = "URL", .help = "HTTP CONNECT proxy"},
+	{.key = "output", .type = CONF_TEXT, .arg = "FORMAT", .dflt = "table", .help = "-o: table or json"},
+};
+const size_t cli_n_settings = COUNT(cli_settings);
+
+kms_err_t cli_init(cli_t *c, conf_t *conf, FILE *out, FILE *err, diag_t *why)
+{
+	uint8_t random[IDEMPOTENCY_BYTES];
+	*c = (cli_t){.conf = conf, .out = out, .err = err, .clock = clock_system()};
+	const char *output = conf_text(conf, "output");
+	if (strcmp(output, "json") != 0 && strcmp(output, "table") != 0)
+		return diag_fail(why, KMS_E_INVALID, "-o is table or json, not \"%.40s\"", output);
+	c->json = strcmp(output, "json") == 0;
+	if (crypto_random(random, sizeof random) != KMS_OK)
+		return diag_fail(why, KMS_E_IO, "no random numbers");
+	hex_encode(span_of(random, sizeof random), c->idempotency);
+	return KMS_OK;
+}
+
+void cli_free(cli_t *c)
+{
+	client_freep(&c->client);
+	conf_freep(&c->conf);
+}
+
+static kms_err_t want(const cli_t *c, const char *key, const char *env, const char *what, diag_t *why)
+{
+	if (conf_text(c->conf, key) != NULL)
+		return KMS_OK;
+	return diag_fail(why, KMS_E_INVALID,
+			 "%s is not set: give --%s, %s, or `%s = …` in /etc/claviger/kmsctl.conf", what, key,
+			 env, key);
+}
+
+static kms_err_t connect_once(cli_t *c, bool certificate, diag_t *why)
+{
+	if (c->client != NULL)
+		return KMS_OK;
+	KMS_TRY(want(c, "addr", "KMS_ADDR", "the KMS's address", why));
+	KMS_TRY(want(c, "cacert", "KMS_CACERT", "the deployment's CA", why));
+	if (certificate || conf_text(c->conf, "cert") != NULL || conf_text(c->conf, "key") != NULL) {
+		KMS_TRY(want(c, "cert", "KMS_CLIENT_CERT", "your certificate", why));
+		KMS_TRY(want(c, "key", "KMS_CLIENT_KEY", "your certificate's key", why));
+	}
+	client_options_t o = {.urls = conf_text(c->conf, "addr"),
+			      .ca_file = conf_text(c->conf, "cacert"),
+			      .cert_file = conf_text(c->conf, "cert"),
+			      .key_file = conf_text(c->conf, "key"),
+			      .proxy = conf_text(c->conf, "proxy"),
+			      .user_agent = "kmsctl/" CLAVIGER_VERSION};
+	kms_err_t e = client_new(&o, &c->client, why);
+	/* "not found" and "denied" are the server's answers; files of ours that cannot be used are wrong
+	 * usage */
+	return e == KMS_E_NOTFOUND || e == KMS_E_DENIED ? KMS_E_INVALID : e;
+}
+
+static kms_err_t parse_answer(const client_reply_t *r, json_t **out, diag_t *why)
+{
+	diag_t inner = {{0}};
+	if (out == NULL)
+		return KMS_OK;
+	kms_err_t e = json_parse(buf_span(&r->body), CLI_ANSWER_MAX, out, &inner);
+	return e == KMS_OK ? e
+			   : diag_fail(why, KMS_E_IO, "the server's answer is not JSON: %.300s", inner.text);
+}
+
+static kms_err_t call(cli_t *c, const char *method, const char *path, const json_t *body, client_reply_t *out,
+		      diag_t *why)
+{
+	SCOPED(buf_free) buf_t text = BUF_INIT;
+	bool write = strcmp(method, "GET") != 0;
+	if (write && body == NULL)
+		buf_str(&text, "{}");
+	else if (write && json_write(body, &text) != KMS_OK)
+		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the request");
+	if (text.err != KMS_OK)
+		return diag_fail(why, text.err, "not enough memory for the request");
+	return client_call(c->client, method, path, buf_span(&text), write ? c->idempotency : NULL,
+			   CLI_TIMEOUT_S, out, why);
+}
+
+kms_err_t cli_request(cli_t *c, const char *method, const char *path, const json_t *body, json_t **out,
+		      diag_t *why)
+{
+	SCOPED(client_reply_free) client_reply_t r = {0};
+	KMS_TRY(connect_once(c, true, why));
+	KMS_TRY(call(c, method, path, body, &r, why));
+	KMS_TRY(client_status(&r, why));
+	return parse_answer(&r, out, why);
+}
+
+kms_err_t cli_request_raw(cli_t *c, const char *method, const char *path, int *status, json_t **out,
+			  diag_t *why)
+{
+	SCOPED(client_reply_free) client_reply_t r = {0};
+	KMS_TRY(connect_once(c, false, why));
+	KMS_TRY(call(c, method, path, NULL, &r, why));
+	KMS_TRY(parse_answer(&r, out, why));
+	*status = r.status;
+	return KMS_OK;
+}
+
+/* JSON may hold the C1 controls as they are, and terminals obey them: for a terminal all but ASCII is
+ * escaped. The order of names stays the server's. */
+size_t cli_json_flags(const cli_t *c)
+{
+	return cli_is_terminal(c->out) ? JSON_ENSURE_ASCII : 0;
+}
+
+kms_err_t cli_print_json(cli_t *c, const json_t *j, diag_t *why)
+{
+	if (json_dumpf(j, c->out, JSON_INDENT(2) | cli_json_flags(c)) != 0 || fputc('\n', c->out) == EOF)
+		return diag_fail(why, KMS_E_IO, "cannot write the answer: %m");
+	return KMS_OK;
+}
+
+kms_err_t cli_print_record(cli_t *c, const column_t *columns, size_t n, const json_t *j, diag_t *why)
+{
+	if (c->json)
+		return cli_print_json(c, j, why);
+	if (record_print(columns, n, j, c->out) != KMS_OK)
+		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the answer");
+	return KMS_OK;
+}
+
+kms_err_t cli_show(cli_t *c, const char *method, const char *path, const json_t *body,
+		   const column_t *columns, size_t n, diag_t *why)
+{
+	SCOPED(json_freep) json_t *j = NULL;
+	KMS_TRY(cli_request(c, method, path, body, &j, why));
+	return cli_print_record(c, columns, n, j, why);
+}
+
+kms_err_t cli_path(char out[CLI_PATH_CAP], diag_t *why, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(out, CLI_PATH_CAP, fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= CLI_PATH_CAP)
+		return diag_fail(why, KMS_E_INVALID, "the name is too long");
+	return KMS_OK;
+}
+
+bool cli_is_terminal(FILE *f)
+{
+	int fd = fileno(f);
+	return fd >= 0 && isatty(fd) == 1;
+}

@@ -1,0 +1,59 @@
+/* What a command works with: its settings, the server, and where its answer goes. */
+#ifndef CLAVIGER_TOOLS_KMSCTL_CLI_H
+#define CLAVIGER_TOOLS_KMSCTL_CLI_H
+
+#include "common/base/clock.h"
+#include "common/client/client.h"
+#include "common/io/config.h"
+#include "tools/kmsctl/table.h"
+
+#include <stdio.h>
+
+#define CLI_PATH_CAP   320U
+#define CLI_TIMEOUT_S  30U
+#define CLI_ANSWER_MAX (16U * 1024U * 1024U)
+
+typedef struct cli {
+	conf_t *conf;
+	client_t *client; /* made at the first request */
+	bool json;        /* -o json */
+	FILE *out, *err;
+	kms_clock_t clock;
+	char idempotency[33]; /* one for all writes of this invocation: it is scoped to route and body anyway
+			       */
+} cli_t;
+
+/* The settings that every command has. */
+extern const conf_setting_t cli_settings[];
+extern const size_t cli_n_settings;
+
+/* Takes over conf. */
+KMS_MUST cli_init(cli_t *c, conf_t *conf, FILE *out, FILE *err, diag_t *why);
+void cli_free(cli_t *c);
+
+/* One request; body NULL sends `{}` with writes. *out (may be NULL) is the answer's JSON. An answer that is
+ * no success is an error with the server's own words. */
+KMS_MUST cli_request(cli_t *c, const char *method, const char *path, const json_t *body, json_t **out,
+		     diag_t *why);
+/* The same without judging the status, and without a client certificate where none is set (health). */
+KMS_MUST cli_request_raw(cli_t *c, const char *method, const char *path, int *status, json_t **out,
+			 diag_t *why);
+
+/* jansson's flags for writing to the user. */
+size_t cli_json_flags(const cli_t *c);
+/* The server's JSON, indented. */
+KMS_MUST cli_print_json(cli_t *c, const json_t *j, diag_t *why);
+/* JSON or a record, as the user wants. */
+KMS_MUST cli_print_record(cli_t *c, const column_t *columns, size_t n, const json_t *j, diag_t *why);
+/* request, then print_record. */
+KMS_MUST cli_show(cli_t *c, const char *method, const char *path, const json_t *body, const column_t *columns,
+		  size_t n, diag_t *why);
+
+/* A formatted path; a text that does not fit is INVALID. */
+__attribute__((format(printf, 3, 4))) KMS_MUST cli_path(char out[CLI_PATH_CAP], diag_t *why, const char *fmt,
+							...);
+
+/* Whether the stream is a terminal, so that a person is there. */
+bool cli_is_terminal(FILE *f);
+
+#endif

@@ -1,0 +1,28 @@
+/* How far a maintenance event is, on standard error: one line that is drawn again on a terminal, a line a
+ * change elsewhere. */
+#ifndef CLAVIGER_TOOLS_KMSCTL_PROGRESS_H
+#define CLAVIGER_TOOLS_KMSCTL_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+typedef struct progress_counts {
+	int64_t todo, running, done, failed;
+} progress_counts_t;
+
+typedef struct progress {
+	FILE *out;
+	bool terminal;
+	int64_t begun_ms;
+	bool drawn;
+	progress_counts_t last;
+} progress_t;
+
+void progress_init(progress_t *p, FILE *out, bool terminal, int64_t now_ms);
+/* note: a word on what is wrong just now ("KMS not reachable"), or NULL. */
+void progress_show(progress_t *p, const progress_counts_t *now, int64_t now_ms, const char *note);
+/* Leaves the line on a terminal, so that what follows starts on its own. */
+void progress_end(progress_t *p);
+
+#endif

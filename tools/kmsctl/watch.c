@@ -1,0 +1,255 @@
+#include "tools/kmsctl/watch.h"
+
+#include "common/base/scope.h"
+#include "tools/kmsctl/command.h"
+#include "tools/kmsctl/progress.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+
+#define FIRST_WAIT_MS 500
+#define MOST_WAIT_MS  5000
+
+/* Ctrl-C as something to wait for: between two looks it ends the wait, within one it is noticed right after.
+ */
+typedef struct interrupt {
+	int fd;
+	sigset_t before;
+} interrupt_t;
+
+static kms_err_t interrupt_open(interrupt_t *i, diag_t *why)
+{
+	sigset_t set;
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGTERM);
+	if (sigprocmask(SIG_BLOCK, &set, &i->before) != 0)
+		return diag_fail(why, KMS_E_IO, "cannot hold signals back: %m");
+	i->fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (i->fd >= 0)
+		return KMS_OK;
+	(void)sigprocmask(SIG_SETMASK, &i->before, NULL);
+	return diag_fail(why, KMS_E_IO, "cannot wait for signals: %m");
+}
+
+static void interrupt_close(interrupt_t *i)
+{
+	if (i->fd < 0)
+		return;
+	struct signalfd_siginfo taken;
+	struct pollfd p = {.fd = i->fd, .events = POLLIN};
+	/* what was asked of us has been done: it must not end the process when it is unblocked */
+	while (poll(&p, 1, 0) == 1 && read(i->fd, &taken, sizeof taken) == (ssize_t)sizeof taken)
+		p.revents = 0;
+	closep(&i->fd);
+	(void)sigprocmask(SIG_SETMASK, &i->before, NULL);
+}
+
+/* True when a signal came. */
+static bool interrupt_wait(const interrupt_t *i, int64_t ms)
+{
+	struct pollfd p = {.fd = i->fd, .events = POLLIN};
+	return poll(&p, 1, (int)ms) == 1;
+}
+
+static progress_counts_t counts_of(const json_t *event)
+{
+	return (progress_counts_t){.todo = value_number(event, "counts.todo"),
+				   .running = value_number(event, "counts.running"),
+				   .done = value_number(event, "counts.done"),
+				   .failed = value_number(event, "counts.failed")};
+}
+
+static void result_format(const json_t *row, buf_t *out)
+{
+	const char *state = value_text(row, "state");
+	if (strcmp(state, "done") == 0)
+		buf_str(out, "rotated");
+	else if (strcmp(state, "todo") == 0)
+		buf_str(out, "not rotated");
+	else if (strcmp(state, "running") == 0)
+		buf_str(out, "not finished");
+	else
+		text_format(state, out);
+}
+
+static void reason_format(const json_t *row, buf_t *out)
+{
+	const char *detail = value_text(row, "detail");
+	const char *state = value_text(row, "state");
+	if (*detail != '\0')
+		text_format(detail, out);
+	else if (strcmp(state, "todo") == 0)
+		buf_str(out, "its node has not begun (is the agent running there?)");
+	else if (strcmp(state, "running") == 0)
+		buf_str(out, "its node has not finished");
+	else
+		buf_u8(out, '-');
+}
+
+static const column_t results[] = {
+	{.title = "VOLUME", .path = "volume"},
+	{.title = "NODE", .path = "node"},
+	{.title = "RESULT", .format = result_format},
+	{.title = "REASON", .format = reason_format},
+};
+
+static const column_t event_fields[] = {
+	{.title = "EVENT", .path = "id"},
+	{.title = "CUSTOMER", .path = "customer"},
+	{.title = "SERVICE", .path = "service"},
+	{.title = "ACTION", .path = "action"},
+	{.title = "STATE", .path = "state"},
+	{.title = "OPENED", .path = "opened_ms", .kind = VALUE_TIME},
+	{.title = "UNTIL", .path = "until_ms", .kind = VALUE_TIME},
+	{.title = "TICKET", .path = "ticket"},
+	{.title = "TODO", .path = "counts.todo"},
+	{.title = "RUNNING", .path = "counts.running"},
+	{.title = "DONE", .path = "counts.done"},
+	{.title = "FAILED", .path = "counts.failed"},
+};
+
+static kms_err_t print_results(cli_t *c, const json_t *event, diag_t *why)
+{
+	const json_t *volumes = value_at(event, "volumes");
+	table_t t;
+	if (!json_is_array(volumes) || json_array_size(volumes) == 0)
+		return KMS_OK;
+	table_init(&t, results, COUNT(results), c->out);
+	kms_err_t e = table_rows(&t, volumes);
+	return e == KMS_OK ? e : diag_fail(why, e, "not enough memory for the answer");
+}
+
+kms_err_t event_print(cli_t *c, const json_t *event, diag_t *why)
+{
+	if (c->json)
+		return cli_print_json(c, event, why);
+	KMS_TRY(cli_print_record(c, event_fields, COUNT(event_fields), event, why));
+	if (json_array_size(value_at(event, "volumes")) > 0)
+		(void)fputc('\n', c->out);
+	return print_results(c, event, why);
+}
+
+/* The first volumes that were not rotated, for the one line of the error. */
+static void name_some(const json_t *event, buf_t *out)
+{
+	const json_t *volumes = value_at(event, "volumes");
+	unsigned named = 0;
+	for (size_t i = 0; i < json_array_size(volumes); i++) {
+		const json_t *v = json_array_get(volumes, i);
+		if (strcmp(value_text(v, "state"), "done") == 0)
+			continue;
+		if (named == 3) {
+			buf_str(out, ", …");
+			return;
+		}
+		buf_str(out, named++ > 0 ? ", " : ": ");
+		text_format(value_text(v, "volume"), out);
+	}
+}
+
+/* The verdict: `ended` says why the looking ended, for volumes that are neither rotated nor failed. */
+static kms_err_t verdict(const json_t *event, const char *ended, diag_t *why)
+{
+	SCOPED(buf_free) buf_t names = BUF_INIT;
+	const char *text = "";
+	progress_counts_t n = counts_of(event);
+	int64_t total = n.todo + n.running + n.done + n.failed;
+	if (n.done == total)
+		return KMS_OK;
+	name_some(event, &names);
+	KMS_TRY(buf_cstr(&names, &text));
+	return diag_fail(why, KMS_E_CONFLICT, "%lld of %lld volumes were not rotated (%lld failed)%s%s%s",
+			 (long long)(total - n.done), (long long)total, (long long)n.failed, ended, text,
+			 strcmp(value_text(event, "state"), "open") == 0 && n.todo + n.running > 0
+				 ? " (the event is still open and goes on)"
+				 : "");
+}
+
+static kms_err_t detach(cli_t *c, progress_t *p, const char *id, diag_t *why)
+{
+	progress_end(p);
+	(void)c;
+	return diag_fail(why, KMS_E_CONFLICT,
+			 "no longer watching: the event goes on. See it with: kmsctl maintenance watch %s",
+			 id);
+}
+
+/* One look. A server that cannot be reached just now is waited for: the event does not depend on us. */
+static kms_err_t look(cli_t *c, const char *id, json_t **event, const char **note, diag_t *why)
+{
+	char path[CLI_PATH_CAP];
+	json_t *now = NULL;
+	KMS_TRY(cli_path(path, why, "/v1/maintenance/%s", id));
+	kms_err_t e = cli_request(c, "GET", path, NULL, &now, why);
+	*note = NULL;
+	if (*event != NULL && (e == KMS_E_UNAVAILABLE || e == KMS_E_FULL)) {
+		*note = "the KMS does not answer, trying again";
+		return KMS_OK;
+	}
+	KMS_TRY(e);
+	json_freep(event);
+	*event = now;
+	return KMS_OK;
+}
+
+static bool finished(const json_t *event, const char **ended)
+{
+	progress_counts_t n = counts_of(event);
+	const char *state = value_text(event, "state");
+	*ended = "";
+	if (strcmp(state, "halted") == 0)
+		*ended = " because the event was halted";
+	else if (strcmp(state, "closed") == 0)
+		*ended = " before the event was closed";
+	else
+		return n.todo + n.running == 0;
+	return true;
+}
+
+static kms_err_t follow(cli_t *c, const interrupt_t *stop, const char *id, int64_t timeout_s, json_t **event,
+			const char **ended, diag_t *why)
+{
+	int64_t begun = clock_now(&c->clock);
+	int64_t wait = FIRST_WAIT_MS;
+	progress_t p;
+	progress_init(&p, c->err, cli_is_terminal(c->err), begun);
+	for (;;) {
+		const char *note = NULL;
+		kms_err_t e = look(c, id, event, &note, why);
+		if (e != KMS_OK) {
+			progress_end(&p);
+			return e;
+		}
+		progress_counts_t n = counts_of(*event);
+		int64_t now = clock_now(&c->clock);
+		progress_show(&p, &n, now, note);
+		if (finished(*event, ended))
+			break;
+		*ended = " in time";
+		int64_t left = timeout_s > 0 ? begun + timeout_s * 1000 - now : MOST_WAIT_MS;
+		if (left <= 0)
+			break;
+		if (interrupt_wait(stop, wait < left ? wait : left))
+			return detach(c, &p, id, why);
+		wait = wait * 3 / 2 < MOST_WAIT_MS ? wait * 3 / 2 : MOST_WAIT_MS;
+	}
+	progress_end(&p);
+	return KMS_OK;
+}
+
+kms_err_t watch_event(cli_t *c, const char *id, int64_t timeout_s, diag_t *why)
+{
+	SCOPED(interrupt_close) interrupt_t stop = {.fd = -1};
+	SCOPED(json_freep) json_t *event = NULL;
+	const char *ended = "";
+	KMS_TRY(interrupt_open(&stop, why));
+	KMS_TRY(follow(c, &stop, id, timeout_s, &event, &ended, why));
+	if (c->json)
+		KMS_TRY(cli_print_json(c, event, why));
+	else
+		KMS_TRY(print_results(c, event, why));
+	return verdict(event, ended, why);
+}
