@@ -1,0 +1,71 @@
+#include "node-agent/core/unlock.h"
+
+#include "common/base/scope.h"
+#include "node-agent/core/verify.h"
+
+kms_err_t unlock_released(const kms_release_t *r, diag_t *why)
+{
+	switch (r->status) {
+	case KMS_RELEASED:
+		break;
+	case KMS_RELEASE_PENDING:
+		return diag_fail(why, KMS_E_PENDING, "waits for approval");
+	case KMS_RELEASE_DENIED:
+		return diag_fail(why, KMS_E_DENIED,
+				 "denied by the KMS: not a volume of this node, or not allowed (see kmsctl "
+				 "audit query)");
+	case KMS_RELEASE_SUSPENDED:
+		return diag_fail(why, KMS_E_DENIED, "suspended: an operator has to resume it");
+	}
+	if (r->n_secrets == 0)
+		return diag_fail(why, KMS_E_INTEGRITY, "the KMS answered \"released\" without a secret");
+	if (r->luks_uuid[0] == '\0')
+		return diag_fail(why, KMS_E_CONFLICT,
+				 "not formatted yet: node-agent format DEVICE --volume %s", r->volume.name);
+	return KMS_OK;
+}
+
+/* A mapping that exists is either this very volume on this very device, or in the way. */
+static kms_err_t mapped_before(volume_port_t *p, const kms_release_t *r, const unlock_order_t *order,
+			       bool *yes, unlock_done_t *out, diag_t *why)
+{
+	volume_mapping_t m = {0};
+	KMS_TRY(volume_mapping(p, r->luks_uuid, order->mapper, order->device, &m, why));
+	if (!m.found)
+		return KMS_OK;
+	if (!m.same_uuid)
+		return diag_fail(
+			why, KMS_E_CONFLICT,
+			"/dev/mapper/%s exists and is not this volume: choose another with --mapper-name",
+			m.name);
+	if (!m.same_device)
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "/dev/mapper/%s has this volume's UUID but stands on another device than %s",
+				 m.name, order->device);
+	*yes = true;
+	out->result = UNLOCK_ALREADY;
+	memcpy(out->mapping, m.name, sizeof out->mapping);
+	return KMS_OK;
+}
+
+kms_err_t unlock_volume(volume_port_t *p, const kms_release_t *r, const unlock_order_t *order,
+			unlock_done_t *out, diag_t *why)
+{
+	SCOPED(volume_closep) volume_t *v = NULL;
+	SCOPED(secret_freep) secret_t *key = NULL;
+	unlock_done_t done = {.result = UNLOCK_OPENS};
+	bool mapped = false;
+	if (!order->test_open)
+		KMS_TRY(mapped_before(p, r, order, &mapped, &done, why));
+	if (!mapped) {
+		KMS_TRY(volume_load(p, order->device, &v, why));
+		KMS_TRY(verify_open(v, r, &key, why));
+	}
+	if (!mapped && !order->test_open) {
+		KMS_TRY(volume_activate(v, key, order->mapper, why));
+		done.result = UNLOCK_MAPPED;
+		(void)snprintf(done.mapping, sizeof done.mapping, "%s", order->mapper);
+	}
+	*out = done;
+	return KMS_OK;
+}

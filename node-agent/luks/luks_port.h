@@ -1,0 +1,18 @@
+/* The parts of the adapter, for luks.c alone. */
+#ifndef CLAVIGER_NODE_AGENT_LUKS_LUKS_PORT_H
+#define CLAVIGER_NODE_AGENT_LUKS_LUKS_PORT_H
+
+#include "node-agent/ports/volume.h"
+
+/* probe.c */
+KMS_MUST luks_probe(volume_port_t *p, const char *path, device_facts_t *out, diag_t *why);
+/* mapping.c */
+KMS_MUST luks_mapping(volume_port_t *p, const char *uuid, const char *name, const char *device,
+		      volume_mapping_t *out, diag_t *why);
+/* build.c */
+KMS_MUST luks_build(volume_port_t *p, const char *file, const char *device, const char *label,
+		    const secret_t *secret, diag_t *why);
+KMS_MUST luks_begun(volume_port_t *p, const char *file, const char *device, bool *out, diag_t *why);
+KMS_MUST luks_write(volume_port_t *p, const char *file, const char *device, diag_t *why);
+
+#endif

@@ -1,0 +1,193 @@
+/* What core needs of volumes: LUKS2 devices, looked at in a private copy of the header and changed in place.
+ * Implementations: node-agent/luks/luks.h, and the simulated one of the tests. One thread.
+ *
+ * A volume_t is one reading of a header: a private copy, checked against an allow-list before it is handed
+ * out. What is opened and activated is that copy, so a header swapped on the device afterwards has no effect;
+ * what changes the device (add, destroy) first makes sure that the device still holds the very header that
+ * was checked. After a change the volume_t is old: load again. */
+#ifndef CLAVIGER_NODE_AGENT_PORTS_VOLUME_H
+#define CLAVIGER_NODE_AGENT_PORTS_VOLUME_H
+
+#include "common/base/err.h"
+#include "common/base/secret.h"
+
+/* What the agent makes, and all that it accepts. */
+#define VOLUME_CIPHER          "aes-xts-plain64"
+#define VOLUME_KEY_LEN         64U
+#define VOLUME_ITERATIONS      1000U /* the secret has 256 bits: stretching it buys nothing */
+#define VOLUME_ITERATIONS_MOST 10000U
+#define VOLUME_SLOTS           32U                   /* of LUKS2 */
+#define VOLUME_HEADER_MAX      (32U * 1024U * 1024U) /* the greatest data offset */
+
+#define VOLUME_UUID_CAP     37U
+#define VOLUME_SEGMENTS_MAX 2U
+#define VOLUME_FLAGS_MAX    16U
+#define VOLUME_MAPPER_CAP   128U /* a device-mapper name has at most 127 bytes */
+
+typedef struct volume_segment {
+	char type[16];
+	char offset[24]; /* bytes, decimal */
+	char size[24];   /* bytes, decimal, or "dynamic" */
+	char cipher[32];
+	char iv_tweak[24];
+	char sector_size[8];
+	char integrity[32]; /* empty: none */
+} volume_segment_t;
+
+/* What the fingerprint covers: the header's own checksum has no key. */
+typedef struct volume_facts {
+	char uuid[VOLUME_UUID_CAP];
+	size_t n_segments;
+	volume_segment_t segments[VOLUME_SEGMENTS_MAX];
+	size_t n_flags;
+	char flags[VOLUME_FLAGS_MAX][32];
+	size_t n_requirements;
+	char requirements[VOLUME_FLAGS_MAX][32];
+} volume_facts_t;
+
+/* A header that was checked. */
+typedef struct volume_header {
+	volume_facts_t facts;
+	uint64_t data_offset; /* bytes */
+	bool used[VOLUME_SLOTS];
+	bool ours[VOLUME_SLOTS]; /* of the kind that the agent makes, so that trying it is cheap */
+} volume_header_t;
+
+/* The check of a header's JSON metadata and the UUID beside it: node-agent/core/header.h. INTEGRITY when
+ * refused. */
+typedef kms_err_t (*volume_check_t)(span_t json, const char *uuid, volume_header_t *out, diag_t *why);
+
+typedef struct device_facts {
+	bool block;
+	uint64_t size;
+	bool holds;         /* anything: a signature, or a byte that is not zero where formatting writes */
+	char what[96];      /* "ext4 file system", for the message */
+	uint8_t digest[32]; /* of its size, its first 16 MiB and its last 1 MiB */
+} device_facts_t;
+
+typedef struct volume_mapping {
+	bool found; /* a mapping of this UUID, or one that has the name asked for */
+	bool same_uuid;
+	bool same_device;             /* it stands on the device asked for */
+	char name[VOLUME_MAPPER_CAP]; /* as in /dev/mapper */
+} volume_mapping_t;
+
+typedef struct volume_port volume_port_t;
+typedef struct volume volume_t;
+
+typedef struct volume_ops {
+	kms_err_t (*probe)(volume_port_t *p, const char *device, device_facts_t *out, diag_t *why);
+	kms_err_t (*load)(volume_port_t *p, const char *device, volume_t **out, diag_t *why);
+	void (*close)(volume_t *v);
+	const volume_facts_t *(*facts)(const volume_t *v);
+	kms_err_t (*open)(volume_t *v, const secret_t *secret, secret_t **key, int *slot, diag_t *why);
+	kms_err_t (*add)(volume_t *v, const secret_t *key, const secret_t *secret, diag_t *why);
+	kms_err_t (*destroy)(volume_t *v, int slot, diag_t *why);
+	kms_err_t (*mapping)(volume_port_t *p, const char *uuid, const char *name, const char *device,
+			     volume_mapping_t *out, diag_t *why);
+	kms_err_t (*activate)(volume_t *v, const secret_t *key, const char *name, diag_t *why);
+	kms_err_t (*deactivate)(volume_port_t *p, const char *name, diag_t *why);
+	kms_err_t (*build)(volume_port_t *p, const char *file, const char *device, const char *label,
+			   const secret_t *secret, diag_t *why);
+	kms_err_t (*begun)(volume_port_t *p, const char *file, const char *device, bool *out, diag_t *why);
+	kms_err_t (*write)(volume_port_t *p, const char *file, const char *device, diag_t *why);
+} volume_ops_t;
+
+struct volume_port {
+	const volume_ops_t *ops;
+	volume_check_t check; /* passed by every header before any of its keyslots is tried */
+	unsigned openings;    /* keyslots tried so far */
+};
+struct volume {
+	volume_port_t *port;
+};
+
+/* NOTFOUND: no such device. CONFLICT, with the reason: neither block device nor regular file, in use, too
+ * small. */
+static inline KMS_MUST volume_probe(volume_port_t *p, const char *device, device_facts_t *out, diag_t *why)
+{
+	return p->ops->probe(p, device, out, why);
+}
+
+/* Reads and checks. NOTFOUND: no such device. INTEGRITY: no LUKS2 header, or one that is refused, and why. */
+static inline KMS_MUST volume_load(volume_port_t *p, const char *device, volume_t **out, diag_t *why)
+{
+	return p->ops->load(p, device, out, why);
+}
+
+static inline void volume_closep(volume_t **v)
+{
+	if (*v != NULL)
+		(*v)->port->ops->close(*v);
+	*v = NULL;
+}
+
+/* Borrowed from v. */
+static inline const volume_facts_t *volume_facts(const volume_t *v)
+{
+	return v->port->ops->facts(v);
+}
+
+/* Tries the keyslots of our own kind and no others. NOTFOUND: the secret opens none. key and slot may be
+ * NULL. */
+static inline KMS_MUST volume_open(volume_t *v, const secret_t *secret, secret_t **key, int *slot,
+				   diag_t *why)
+{
+	return v->port->ops->open(v, secret, key, slot, why);
+}
+
+/* Writes the volume key under `secret` into a free keyslot of the device. FULL: none is free. CONFLICT: the
+ * header on the device is not the one in v any more. Never overwrites. */
+static inline KMS_MUST volume_add(volume_t *v, const secret_t *key, const secret_t *secret, diag_t *why)
+{
+	return v->port->ops->add(v, key, secret, why);
+}
+
+/* Wipes and frees one keyslot of the device. CONFLICT as volume_add. */
+static inline KMS_MUST volume_destroy(volume_t *v, int slot, diag_t *why)
+{
+	return v->port->ops->destroy(v, slot, why);
+}
+
+/* The active mapping with this LUKS UUID, or else the one with this name. name and device may be NULL. */
+static inline KMS_MUST volume_mapping(volume_port_t *p, const char *uuid, const char *name,
+				      const char *device, volume_mapping_t *out, diag_t *why)
+{
+	return p->ops->mapping(p, uuid, name, device, out, why);
+}
+
+/* Maps as /dev/mapper/<name> with a key that volume_open gave for v. */
+static inline KMS_MUST volume_activate(volume_t *v, const secret_t *key, const char *name, diag_t *why)
+{
+	return v->port->ops->activate(v, key, name, why);
+}
+
+/* CONFLICT: in use. NOTFOUND: no such mapping. */
+static inline KMS_MUST volume_deactivate(volume_port_t *p, const char *name, diag_t *why)
+{
+	return p->ops->deactivate(p, name, why);
+}
+
+/* A header for `device` (not touched) with a new volume key and one keyslot, in a new private file (0600; one
+ * that exists is replaced), durable. volume_load reads the file like a device. label may be NULL. */
+static inline KMS_MUST volume_build(volume_port_t *p, const char *file, const char *device, const char *label,
+				    const secret_t *secret, diag_t *why)
+{
+	return p->ops->build(p, file, device, label, secret, why);
+}
+
+/* Whether volume_write of this file to this device was begun. */
+static inline KMS_MUST volume_begun(volume_port_t *p, const char *file, const char *device, bool *out,
+				    diag_t *why)
+{
+	return p->ops->begun(p, file, device, out, why);
+}
+
+/* Writes the file's header to the device, durable, in an order in which the device shows a header only when
+ * all of it is there. Wipes what older signatures may stand at the device's end. */
+static inline KMS_MUST volume_write(volume_port_t *p, const char *file, const char *device, diag_t *why)
+{
+	return p->ops->write(p, file, device, why);
+}
+
+#endif
