@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define BUF_DEFAULT_LIMIT (16U * 1024U * 1024U)
-#define BUF_FIRST 256U
+#define BUF_FIRST         256U
 
 static void fail(buf_t *b, kms_err_t e)
 {

@@ -1,5 +1,6 @@
-/* Hex (lower case out, lower case only in) and base64 (RFC 4648 section 4, padded). Decoders are strict: one text
- * for each value. Their time depends on the text's characters only through arithmetic, not through tables. */
+/* Hex (lower case out, lower case only in) and base64 (RFC 4648 section 4, padded). Decoders are strict: one
+ * text for each value. Their time depends on the text's characters only through arithmetic, not through
+ * tables. */
 #ifndef CLAVIGER_COMMON_BASE_ENCODE_H
 #define CLAVIGER_COMMON_BASE_ENCODE_H
 

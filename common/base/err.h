@@ -5,14 +5,15 @@
 
 typedef enum kms_err {
 	KMS_OK = 0,
-	KMS_E_INVALID,     /* bad input: naming what was wrong is the caller's diag_t */
-	KMS_E_NOMEM,       /* memory, or memory that can be locked */
-	KMS_E_NOTFOUND,    /* does not exist, or may not be seen */
-	KMS_E_DENIED,      /* decided against by policy, or no valid identity */
-	KMS_E_CONFLICT,    /* the state does not allow it */
-	KMS_E_INTEGRITY,   /* something is not what it was when we wrote it: never retried, never worked around */
-	KMS_E_FULL,        /* no space, a limit or a budget reached: may succeed later */
-	KMS_E_IO,          /* the operating system or a device failed */
+	KMS_E_INVALID,   /* bad input: naming what was wrong is the caller's diag_t */
+	KMS_E_NOMEM,     /* memory, or memory that can be locked */
+	KMS_E_NOTFOUND,  /* does not exist, or may not be seen */
+	KMS_E_DENIED,    /* decided against by policy, or no valid identity */
+	KMS_E_CONFLICT,  /* the state does not allow it */
+	KMS_E_INTEGRITY, /* something is not what it was when we wrote it: never retried, never worked around
+			  */
+	KMS_E_FULL,      /* no space, a limit or a budget reached: may succeed later */
+	KMS_E_IO,        /* the operating system or a device failed */
 	KMS_E_UNAVAILABLE, /* sealed, stopping, or not reachable: may succeed later */
 	KMS_E_PENDING      /* accepted, not decided yet */
 } kms_err_t;
@@ -39,8 +40,8 @@ typedef struct diag {
 	char text[512];
 } diag_t;
 
-/* Sets why->text (why may be NULL) and returns e, so that `return diag_fail(why, KMS_E_INVALID, "…", …)` reads
- * as one step. */
+/* Sets why->text (why may be NULL) and returns e, so that `return diag_fail(why, KMS_E_INVALID, "…", …)`
+ * reads as one step. */
 __attribute__((format(printf, 3, 4))) kms_err_t diag_fail(diag_t *why, kms_err_t e, const char *fmt, ...);
 
 #endif

@@ -31,10 +31,11 @@ kms_err_t name_parse(const char *what, span_t s, char out[NAME_CAP], diag_t *why
 	if (!name_valid(s)) {
 		char text[44];
 		shown(s, text);
-		return diag_fail(why, KMS_E_INVALID,
-		                 "%s \"%s\" is not a valid name: 1 to 63 of a-z, 0-9 and '-', starting with a letter "
-		                 "or digit",
-		                 what, text);
+		return diag_fail(
+			why, KMS_E_INVALID,
+			"%s \"%s\" is not a valid name: 1 to 63 of a-z, 0-9 and '-', starting with a letter "
+			"or digit",
+			what, text);
 	}
 	memcpy(out, s.p, s.n);
 	out[s.n] = '\0';

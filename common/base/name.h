@@ -1,5 +1,5 @@
-/* Names of customers, services, nodes, volumes, operators: [a-z0-9][a-z0-9-]{0,62}, compared byte for byte, never
- * folded, trimmed or decoded. A volume or node is addressed by the path customer/service/name. */
+/* Names of customers, services, nodes, volumes, operators: [a-z0-9][a-z0-9-]{0,62}, compared byte for byte,
+ * never folded, trimmed or decoded. A volume or node is addressed by the path customer/service/name. */
 #ifndef CLAVIGER_COMMON_BASE_NAME_H
 #define CLAVIGER_COMMON_BASE_NAME_H
 
@@ -18,8 +18,8 @@ typedef struct path3 {
 
 bool name_valid(span_t s);
 
-/* Checks and copies; INVALID names the rule and shows the (printable part of the) text. `what` is the word for
- * the message: "customer", "volume". */
+/* Checks and copies; INVALID names the rule and shows the (printable part of the) text. `what` is the word
+ * for the message: "customer", "volume". */
 KMS_MUST name_parse(const char *what, span_t s, char out[NAME_CAP], diag_t *why);
 
 /* Exactly two slashes: customer/service/name. */

@@ -1,6 +1,6 @@
 /* The reader of what buf_t writes: big-endian, `lp` fields behind a 16-bit length. A read past the end sets a
- * sticky error and yields zeros, so a parser reads straight through and asks once, with reader_done, which also
- * refuses bytes left over. Spans point into the input. */
+ * sticky error and yields zeros, so a parser reads straight through and asks once, with reader_done, which
+ * also refuses bytes left over. Spans point into the input. */
 #ifndef CLAVIGER_COMMON_BASE_READER_H
 #define CLAVIGER_COMMON_BASE_READER_H
 

@@ -1,6 +1,6 @@
 /* Scope cleanup: `SCOPED(secret_freep) secret_t *s = NULL;` frees at the end of the scope, TAKE(s) hands the
- * object out and leaves NULL for the cleanup to see. Always initialise; never mix with goto; never aim a scoped
- * variable at something borrowed. */
+ * object out and leaves NULL for the cleanup to see. Always initialise; never mix with goto; never aim a
+ * scoped variable at something borrowed. */
 #ifndef CLAVIGER_COMMON_BASE_SCOPE_H
 #define CLAVIGER_COMMON_BASE_SCOPE_H
 

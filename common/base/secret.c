@@ -5,10 +5,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* A page holds equal slots of 64 bytes; a larger secret gets a mapping of its own. Each slot costs 64 bytes of
- * locked memory instead of 4 KiB, which is what the default RLIMIT_MEMLOCK has room for. */
-#define PAGE 4096U
-#define SLOT 64U
+/* A page holds equal slots of 64 bytes; a larger secret gets a mapping of its own. Each slot costs 64 bytes
+ * of locked memory instead of 4 KiB, which is what the default RLIMIT_MEMLOCK has room for. */
+#define PAGE  4096U
+#define SLOT  64U
 #define SLOTS (PAGE / SLOT)
 
 typedef struct slab {

@@ -1,8 +1,8 @@
-/* The one type that holds plaintext keys: own locked pages (mlock), left out of core dumps (MADV_DONTDUMP), zero
- * in a forked child (MADV_WIPEONFORK), wiped on free. It has no printable form and is compared in constant time.
- * Memory that cannot be locked is an error (KMS_E_NOMEM): a key that could reach swap is worse than a refused
- * request. Small secrets share pages (one page for up to PAGE/64 of them), so a server can hold many.
- * The allocator is thread-safe; one secret_t is not to be written by two threads. */
+/* The one type that holds plaintext keys: own locked pages (mlock), left out of core dumps (MADV_DONTDUMP),
+ * zero in a forked child (MADV_WIPEONFORK), wiped on free. It has no printable form and is compared in
+ * constant time. Memory that cannot be locked is an error (KMS_E_NOMEM): a key that could reach swap is worse
+ * than a refused request. Small secrets share pages (one page for up to PAGE/64 of them), so a server can
+ * hold many. The allocator is thread-safe; one secret_t is not to be written by two threads. */
 #ifndef CLAVIGER_COMMON_BASE_SECRET_H
 #define CLAVIGER_COMMON_BASE_SECRET_H
 

@@ -1,10 +1,11 @@
-/* The server's core: request → identity → decision → audit → effect, over the ports. It knows nothing of HTTP, TLS
- * or LMDB.
+/* The server's core: request → identity → decision → audit → effect, over the ports. It knows nothing of
+ * HTTP, TLS or LMDB.
  *
- * Life of a request (job): the edge fills core_request_t, calls core_submit; the committer thread gathers what waits,
- * decides and records all of it in one transaction and one commit; then `done` is called (on the committer's thread: it
- * must only hand the job back, never block); the edge calls core_finish on its own thread, which unwraps secrets and
- * writes the body. A secret is decrypted only after the commit that recorded its release. */
+ * Life of a request (job): the edge fills core_request_t, calls core_submit; the committer thread gathers
+ * what waits, decides and records all of it in one transaction and one commit; then `done` is called (on the
+ * committer's thread: it must only hand the job back, never block); the edge calls core_finish on its own
+ * thread, which unwraps secrets and writes the body. A secret is decrypted only after the commit that
+ * recorded its release. */
 #ifndef CLAVIGER_KMS_SERVER_CORE_CORE_H
 #define CLAVIGER_KMS_SERVER_CORE_CORE_H
 
@@ -13,6 +14,7 @@
 #include "common/base/name.h"
 #include "common/crypto/x509.h"
 #include "kms-server/core/ops.h"
+#include "kms-server/ports/seal.h"
 #include "kms-server/ports/store.h"
 
 typedef struct core core_t;
@@ -25,14 +27,14 @@ typedef enum caller_kind {
 
 typedef struct caller {
 	caller_kind_t kind;
-	x509_identity_t id;   /* CALLER_VERIFIED */
-	char reason[128];     /* CALLER_BAD */
-	char ip[46];          /* text of the TCP peer's address */
+	x509_identity_t id; /* CALLER_VERIFIED */
+	char reason[128];   /* CALLER_BAD */
+	char ip[46];        /* text of the TCP peer's address */
 	uint16_t port;
 } caller_t;
 
-#define CORE_QUERY_MAX 16U
-#define CORE_QUERY_VALUE_CAP 320U
+#define CORE_QUERY_MAX       16U
+#define CORE_QUERY_VALUE_CAP 256U
 
 typedef struct core_query {
 	char key[32];
@@ -45,30 +47,32 @@ typedef struct core_request {
 	char request_id[33];
 	/* from the path; empty where the route has none. Already checked by name_parse. */
 	char customer[NAME_CAP], service[NAME_CAP], name[NAME_CAP];
-	uint64_t index;               /* audit event number */
+	uint64_t index; /* audit event number */
 	core_query_t query[CORE_QUERY_MAX];
 	size_t n_query;
-	char idempotency_key[65];     /* empty: none */
-	span_t body;                  /* borrowed; must live until core_finish has returned */
-	kms_err_t refused;            /* not OK: the edge refuses it (bad path, size, …), core only records; `why` says why */
+	char idempotency_key[65]; /* empty: none */
+	span_t body;              /* borrowed; must live until core_finish has returned */
+	kms_err_t refused; /* not OK: the edge refuses it (bad path, size, …), core only records; `why` says
+			      why */
 	int refused_status;
 	diag_t why;
 } core_request_t;
 
 typedef struct core_reply {
 	int status;
-	uint32_t retry_after;          /* seconds, 0: no header */
-	const char *content_type;      /* static text */
-	buf_t body;                    /* wiped by core_reply_free */
+	uint32_t retry_after;     /* seconds, 0: no header */
+	const char *content_type; /* static text */
+	buf_t body;               /* wiped by core_reply_free */
 } core_reply_t;
 
 typedef struct core_job core_job_t;
 typedef void (*core_done_t)(void *ctx);
 
-/* The request is copied (but for the body). UNAVAILABLE when the core is stopping, FULL when too much waits (the edge
- * answers 503 or 429 itself). After OK, done(ctx) is called exactly once. */
+/* The request is copied (but for the body). UNAVAILABLE when the core is stopping, FULL when too much waits
+ * (the edge answers 503 or 429 itself). After OK, done(ctx) is called exactly once. */
 KMS_MUST core_submit(core_t *c, const core_request_t *r, core_done_t done, void *ctx, core_job_t **out);
-/* After done. Always yields an answer (at worst a problem of status 500 that needs no memory). Frees the job. */
+/* After done. Always yields an answer (at worst a problem of status 500 that needs no memory). Frees the job.
+ */
 void core_finish(core_t *c, core_job_t *job, core_reply_t *out);
 void core_reply_free(core_reply_t *r);
 
@@ -76,26 +80,30 @@ void core_reply_free(core_reply_t *r);
 void core_health(core_t *c, core_reply_t *out);
 
 /* A problem+json answer that the edge makes by itself (405, 431, …). */
-void core_problem(core_reply_t *out, int status, const char *slug, const char *request_id, const char *fmt, ...)
-        __attribute__((format(printf, 5, 6)));
+void core_problem(core_reply_t *out, int status, const char *slug, const char *request_id, const char *fmt,
+		  ...) __attribute__((format(printf, 5, 6)));
 
 typedef struct core_options {
-	store_t *store;             /* borrowed */
+	store_t *store; /* borrowed */
+	seal_t *seal;   /* borrowed; seal_load of core_seal_config */
 	kms_clock_t clock;
-	const char *dir;            /* the server's folder: seal key file, log head mark */
+	const char *dir; /* the server's folder: seal key file, log head mark */
 	span_t ca_pem;
-	uint32_t max_waiting;       /* jobs that may wait for the committer; 0: 65536 */
-	uint32_t max_polls;         /* parked long polls in all; 0: 20000 */
-	bool commit_each;           /* benchmark's baseline: one commit a request */
+	uint32_t max_waiting; /* jobs that may wait for the committer; 0: 65536 */
+	uint32_t max_polls;   /* parked long polls in all; 0: 20000 */
+	bool commit_each;     /* benchmark's baseline: one commit a request */
 } core_options_t;
 
-/* Checks the store against the log head mark (INTEGRITY: an older or another database), completes open releases as
- * `unknown`, unseals by key file where that is the seal, and starts the committer thread. */
+/* Checks the store against the log head mark (INTEGRITY: an older or another database), completes open
+ * releases as `unknown`, unseals by key file where that is the seal, and starts the committer thread. */
 KMS_MUST core_start(const core_options_t *o, core_t **out, diag_t *why);
-/* Answers everything that waits with 503, commits what can be, ends the thread. After it no done() is called. */
+/* Answers everything that waits with 503 and ends the thread. After it no done() is called; core_finish still
+ * works, for the answers that are under way. */
 void core_stop(core_t *c);
+/* After core_stop and the last core_finish: records the last outcomes and the end of the run, wipes keys. */
 void core_freep(core_t **c);
-/* True when the committer met a failure after which the process must end (exit code 1, restart re-verifies). */
+/* True when the committer met a failure after which the process must end (exit code 1, restart re-verifies).
+ */
 bool core_failed(const core_t *c);
 
 /* First initialisation of an empty store; see kms-server/core/init.h. */

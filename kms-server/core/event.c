@@ -22,10 +22,20 @@ static kms_err_t add(json_t *to, const char *name, json_t *value)
 static kms_err_t add_metadata(json_t *root, const event_t *e)
 {
 	return add(root, "metadata",
-	           json_pack("{s:s, s:s, s:I, s:{s:s, s:s, s:s}, s:s, s:s}", "version", OCSF_VERSION, "uid", e->uid,
-	                     "sequence", (json_int_t)e->sequence, "product", "name", "kms-server", "vendor_name", "Claviger",
-	                     "version", CLAVIGER_VERSION, "tenant_uid", text(e->customer), "correlation_uid",
-	                     text(e->correlation_uid)));
+		   json_pack("{s:s, s:s, s:I, s:{s:s, s:s, s:s}, s:s, s:s}", "version", OCSF_VERSION, "uid",
+			     e->uid, "sequence", (json_int_t)e->sequence, "product", "name", "kms-server",
+			     "vendor_name", "Claviger", "version", CLAVIGER_VERSION, "tenant_uid",
+			     text(e->customer), "correlation_uid", text(e->correlation_uid)));
+}
+
+/* A detail may quote what a caller sent: only printable ASCII goes into the log. */
+static json_t *detail_text(const char *s)
+{
+	char clean[sizeof((diag_t *)0)->text];
+	size_t n = 0;
+	for (; s[n] != '\0' && n < sizeof clean; n++)
+		clean[n] = s[n] >= 0x20 && s[n] < 0x7f ? s[n] : '?';
+	return json_stringn(clean, n);
 }
 
 static kms_err_t add_status(json_t *root, const event_t *e)
@@ -34,7 +44,7 @@ static kms_err_t add_status(json_t *root, const event_t *e)
 	KMS_TRY(add(root, "severity_id", json_integer(severity)));
 	KMS_TRY(add(root, "status_id", json_integer(e->success ? 1 : 2)));
 	KMS_TRY(add(root, "status_code", json_string(text(e->status_code))));
-	return add(root, "status_detail", json_string(text(e->status_detail)));
+	return add(root, "status_detail", detail_text(text(e->status_detail)));
 }
 
 static kms_err_t add_class(json_t *root, const event_t *e)
@@ -49,15 +59,16 @@ static kms_err_t add_class(json_t *root, const event_t *e)
 static kms_err_t add_parties(json_t *root, const event_t *e)
 {
 	KMS_TRY(add(root, "actor",
-	            json_pack("{s:{s:s, s:s}, s:[{s:s, s:s}]}", "user", "name", text(e->actor_name), "type",
-	                      text(e->actor_type), "authorizations", "decision", text(e->decision), "policy",
-	                      text(e->statement))));
+		    json_pack("{s:{s:s, s:s}, s:[{s:s, s:s}]}", "user", "name", text(e->actor_name), "type",
+			      text(e->actor_type), "authorizations", "decision", text(e->decision), "policy",
+			      text(e->statement))));
 	KMS_TRY(add(root, "src_endpoint", json_pack("{s:s, s:i}", "ip", text(e->ip), "port", (int)e->port)));
 	KMS_TRY(add(root, "api",
-	            json_pack("{s:s, s:{s:s}}", "operation", text(e->operation), "request", "uid", text(e->request_id))));
+		    json_pack("{s:s, s:{s:s}}", "operation", text(e->operation), "request", "uid",
+			      text(e->request_id))));
 	return add(root, "resources",
-	           json_pack("[{s:s, s:s, s:s}]", "uid", text(e->resource_uid), "type", text(e->resource_type), "namespace",
-	                     text(e->customer)));
+		   json_pack("[{s:s, s:s, s:s}]", "uid", text(e->resource_uid), "type",
+			     text(e->resource_type), "namespace", text(e->customer)));
 }
 
 /* The salt keeps a leaf's hash from telling what a guessable event says. */
@@ -67,8 +78,8 @@ static kms_err_t add_ours(json_t *root, const event_t *e)
 	char hex[2 * SALT_LEN + 1];
 	KMS_TRY(crypto_random(salt, sizeof salt));
 	hex_encode(span_of(salt, sizeof salt), hex);
-	json_t *ours = json_pack("{s:s, s:s, s:s, s:[], s:s}", "justification", "", "ticket", text(e->ticket), "grant", "",
-	                         "approvals", "salt", hex);
+	json_t *ours = json_pack("{s:s, s:s, s:s, s:[], s:s}", "justification", "", "ticket", text(e->ticket),
+				 "grant", "", "approvals", "salt", hex);
 	SCOPED(json_freep) json_t *unmapped = json_pack("{s:o}", "claviger", ours);
 	if (unmapped == NULL)
 		return KMS_E_NOMEM;

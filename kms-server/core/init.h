@@ -1,5 +1,5 @@
-/* The first records of a new deployment, and what a backup's header needs. All of these work on a store that no
- * running core uses for writing. */
+/* The first records of a new deployment, and what a backup's header needs. All of these work on a store that
+ * no running core uses for writing. */
 #ifndef CLAVIGER_KMS_SERVER_CORE_INIT_H
 #define CLAVIGER_KMS_SERVER_CORE_INIT_H
 
@@ -9,14 +9,14 @@
 #include "kms-server/ports/store.h"
 
 typedef struct core_init_options {
-	store_t *store;               /* empty: CONFLICT otherwise */
+	store_t *store; /* empty: CONFLICT otherwise */
 	kms_clock_t clock;
-	const secret_t *seal_key;     /* wraps the root key */
-	span_t seal_config;           /* kept in the store for seal_load */
-	const secret_t *backup_key;   /* 32 bytes; wrapped under the root key for core_backup_header */
-	const char *trust_domain;     /* "claviger.example": the SPIFFE trust domain */
-	const char *operator_name;    /* the first operator, role admin */
-	const char *const *names;     /* DNS names and IP literals of the server's certificate */
+	const secret_t *seal_key;   /* wraps the root key */
+	span_t seal_config;         /* kept in the store for seal_load */
+	const secret_t *backup_key; /* 32 bytes; wrapped under the root key for core_backup_header */
+	const char *trust_domain;   /* "claviger.example": the SPIFFE trust domain */
+	const char *operator_name;  /* the first operator, role admin */
+	const char *const *names;   /* DNS names and IP literals of the server's certificate */
 	size_t n_names;
 } core_init_options_t;
 
@@ -41,7 +41,8 @@ KMS_MUST core_backup_header(store_t *s, buf_t *out);
 KMS_MUST core_backup_seal_config(span_t header, span_t *seal_config);
 KMS_MUST core_backup_key(span_t header, const secret_t *seal_key, secret_t **out);
 
-/* Where the log stands: number of events, epoch (1 at first; a restore over a log that has gone on adds one). */
+/* Where the log stands: number of events, epoch (1 at first; a restore over a log that has gone on adds one).
+ */
 typedef struct log_head {
 	uint32_t epoch;
 	uint64_t size;

@@ -59,7 +59,8 @@ const secret_t *keyring_mac(const keyring_t *k)
 
 kms_err_t keyring_derive_mac(const secret_t *root, secret_t **out)
 {
-	return crypto_hkdf_secret(root, span_of(NULL, 0), span_str("claviger record mac v1"), SHA256_LEN, out);
+	return crypto_hkdf_secret(root, span_of(NULL, 0), span_str("claviger record mac v1"), SHA256_LEN,
+				  out);
 }
 
 kms_err_t keyring_unseal(keyring_t *k, secret_t **root)
@@ -73,19 +74,20 @@ kms_err_t keyring_unseal(keyring_t *k, secret_t **root)
 }
 
 /* A tenant key's identity; service is "" for a customer's. `hex` is where the id's text goes. */
-static wrap_id_t tenant_id(const char *customer, const char *service, const wrapped_key_t *w, char hex[2 * KEY_ID_LEN + 1])
+static wrap_id_t tenant_id(const char *customer, const char *service, const wrapped_key_t *w,
+			   char hex[2 * KEY_ID_LEN + 1])
 {
 	hex_encode(span_of(w->id, KEY_ID_LEN), hex);
 	return (wrap_id_t){.customer = customer,
-	                   .service = service,
-	                   .key_id = hex,
-	                   .key_version = 1,
-	                   .state = "active",
-	                   .purpose = service[0] == '\0' ? "customer-key" : "service-key"};
+			   .service = service,
+			   .key_id = hex,
+			   .key_version = 1,
+			   .state = "active",
+			   .purpose = service[0] == '\0' ? "customer-key" : "service-key"};
 }
 
 static kms_err_t wrap_fixed(const secret_t *parent, const wrap_id_t *id, const secret_t *plain,
-                            uint8_t out[WRAPPED_KEY_LEN])
+			    uint8_t out[WRAPPED_KEY_LEN])
 {
 	SCOPED(buf_free) buf_t b = BUF_INIT;
 	KMS_TRY(wrap_seal(parent, id, plain, &b));
@@ -95,7 +97,8 @@ static kms_err_t wrap_fixed(const secret_t *parent, const wrap_id_t *id, const s
 	return KMS_OK;
 }
 
-static kms_err_t new_key(const secret_t *parent, const char *customer, const char *service, wrapped_key_t *out)
+static kms_err_t new_key(const secret_t *parent, const char *customer, const char *service,
+			 wrapped_key_t *out)
 {
 	SCOPED(secret_freep) secret_t *key = NULL;
 	wrapped_key_t w = {0};
@@ -113,8 +116,8 @@ kms_err_t keyring_new_customer(keyring_t *k, const char *customer, wrapped_key_t
 	return k->root == NULL ? KMS_E_UNAVAILABLE : new_key(k->root, customer, "", out);
 }
 
-static kms_err_t open_tenant(const secret_t *parent, const char *customer, const char *service, const tenant_rec_t *rec,
-                             secret_t **out)
+static kms_err_t open_tenant(const secret_t *parent, const char *customer, const char *service,
+			     const tenant_rec_t *rec, secret_t **out)
 {
 	char hex[2 * KEY_ID_LEN + 1];
 	if (rec->state != TENANT_ACTIVE)
@@ -133,7 +136,7 @@ static kms_err_t customer_key(keyring_t *k, store_txn_t *t, const char *customer
 }
 
 kms_err_t keyring_new_service(keyring_t *k, store_txn_t *t, const char *customer, const char *service,
-                              wrapped_key_t *out)
+			      wrapped_key_t *out)
 {
 	SCOPED(secret_freep) secret_t *parent = NULL;
 	KMS_TRY(customer_key(k, t, customer, &parent));
@@ -148,7 +151,8 @@ static cached_key_t *cache_slot(keyring_t *k, const char *path)
 	return &k->cache[h % CACHE_SLOTS];
 }
 
-kms_err_t keyring_service_key(keyring_t *k, store_txn_t *t, const char *customer, const char *service, secret_t **out)
+kms_err_t keyring_service_key(keyring_t *k, store_txn_t *t, const char *customer, const char *service,
+			      secret_t **out)
 {
 	char path[PAIR_CAP];
 	if (k->root == NULL)
@@ -188,21 +192,21 @@ typedef struct secret_id {
 
 /* Fills *s; s->id points into s itself, so it is not to be copied. */
 static void secret_identity(const path3_t *volume, const uint8_t key_id[KEY_ID_LEN], const volume_secret_t *v,
-                            secret_id_t *s)
+			    secret_id_t *s)
 {
 	char hex[2 * KEY_ID_LEN + 1];
 	hex_encode(span_of(key_id, KEY_ID_LEN), hex);
 	(void)snprintf(s->key_id, sizeof s->key_id, "%s/%s", volume->name, hex);
 	s->id = (wrap_id_t){.customer = volume->customer,
-	                    .service = volume->service,
-	                    .key_id = s->key_id,
-	                    .key_version = v->version,
-	                    .state = secret_state_name(v->state),
-	                    .purpose = "volume-secret"};
+			    .service = volume->service,
+			    .key_id = s->key_id,
+			    .key_version = v->version,
+			    .state = secret_state_name(v->state),
+			    .purpose = "volume-secret"};
 }
 
-kms_err_t volume_secret_seal(const secret_t *service_key, const path3_t *volume, const uint8_t key_id[KEY_ID_LEN],
-                             const secret_t *plain, volume_secret_t *s)
+kms_err_t volume_secret_seal(const secret_t *service_key, const path3_t *volume,
+			     const uint8_t key_id[KEY_ID_LEN], const secret_t *plain, volume_secret_t *s)
 {
 	SCOPED(secret_freep) secret_t *fresh = NULL;
 	secret_id_t id;
@@ -212,16 +216,17 @@ kms_err_t volume_secret_seal(const secret_t *service_key, const path3_t *volume,
 	return wrap_fixed(service_key, &id.id, plain != NULL ? plain : fresh, s->blob);
 }
 
-kms_err_t volume_secret_open(const secret_t *service_key, const path3_t *volume, const uint8_t key_id[KEY_ID_LEN],
-                             const volume_secret_t *s, secret_t **out)
+kms_err_t volume_secret_open(const secret_t *service_key, const path3_t *volume,
+			     const uint8_t key_id[KEY_ID_LEN], const volume_secret_t *s, secret_t **out)
 {
 	secret_id_t id;
 	secret_identity(volume, key_id, s, &id);
 	return wrap_open(service_key, &id.id, span_of(s->blob, WRAPPED_KEY_LEN), out);
 }
 
-kms_err_t volume_secret_move(const secret_t *service_key, const path3_t *volume, const uint8_t key_id[KEY_ID_LEN],
-                             volume_secret_t *s, secret_state_t to, int64_t now_ms)
+kms_err_t volume_secret_move(const secret_t *service_key, const path3_t *volume,
+			     const uint8_t key_id[KEY_ID_LEN], volume_secret_t *s, secret_state_t to,
+			     int64_t now_ms)
 {
 	SCOPED(secret_freep) secret_t *plain = NULL;
 	KMS_TRY(volume_secret_open(service_key, volume, key_id, s, &plain));

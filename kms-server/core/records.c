@@ -264,7 +264,8 @@ static void decode_idem(reader_t *r, void *rec)
 	i->answer = reader_lp(r);
 }
 
-static kms_err_t record_mac(const secret_t *mac, const char *table, span_t key, span_t body, uint8_t out[SHA256_LEN])
+static kms_err_t record_mac(const secret_t *mac, const char *table, span_t key, span_t body,
+			    uint8_t out[SHA256_LEN])
 {
 	SCOPED(buf_free) buf_t head = BUF_INIT;
 	buf_lp_str(&head, table);
@@ -274,8 +275,8 @@ static kms_err_t record_mac(const secret_t *mac, const char *table, span_t key, 
 	return crypto_hmac_sha256_parts(secret_span(mac), parts, 2, out);
 }
 
-static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *name, const secret_t *mac, const char *key,
-                            encode_fn encode, const void *rec)
+static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *name, const secret_t *mac,
+			    const char *key, encode_fn encode, const void *rec)
 {
 	SCOPED(buf_free) buf_t b = BUF_INIT;
 	buf_u8(&b, RECORD_VERSION);
@@ -288,16 +289,18 @@ static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *nam
 	return store_put(t, table, span_str(key), buf_span(&b));
 }
 
-static kms_err_t record_decode(const char *name, const secret_t *mac, span_t key, span_t value, decode_fn decode,
-                               void *rec)
+static kms_err_t record_decode(const char *name, const secret_t *mac, span_t key, span_t value,
+			       decode_fn decode, void *rec)
 {
 	if (value.n < 1 + SHA256_LEN)
 		return KMS_E_INTEGRITY;
 	span_t body = span_of(value.p, value.n - SHA256_LEN);
-	uint8_t tag[SHA256_LEN];
-	KMS_TRY(record_mac(mac, name, key, body, tag));
-	if (!ct_equal(tag, value.p + body.n, SHA256_LEN))
-		return KMS_E_INTEGRITY;
+	if (mac != NULL) {
+		uint8_t tag[SHA256_LEN];
+		KMS_TRY(record_mac(mac, name, key, body, tag));
+		if (!ct_equal(tag, value.p + body.n, SHA256_LEN))
+			return KMS_E_INTEGRITY;
+	}
 	reader_t r = reader_of(body);
 	if (reader_u8(&r) != RECORD_VERSION)
 		return KMS_E_INTEGRITY;

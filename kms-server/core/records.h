@@ -1,9 +1,9 @@
 /* The records of the store: binary, versioned, each closed by a MAC. Layout byte by byte: docs/STORAGE.md.
  *
- * A record is `version 0x01 | fields | HMAC-SHA256(record key, lp(table name) lp(key) version fields)`. The record key
- * derives from the root key, so whoever holds only the file can neither change a record (bind a volume to another
- * node, un-revoke one) nor put one record in another's place: both are KMS_E_INTEGRITY. Wrapped keys inside are bound
- * to their identity a second time by their own associated data.
+ * A record is `version 0x01 | fields | HMAC-SHA256(record key, lp(table name) lp(key) version fields)`. The
+ * record key derives from the root key, so whoever holds only the file can neither change a record (bind a
+ * volume to another node, un-revoke one) nor put one record in another's place: both are KMS_E_INTEGRITY.
+ * Wrapped keys inside are bound to their identity a second time by their own associated data.
  *
  * record_* functions read and write whole records within a transaction. No threads of their own. */
 #ifndef CLAVIGER_KMS_SERVER_CORE_RECORDS_H
@@ -14,13 +14,13 @@
 #include "common/crypto/x509.h"
 #include "kms-server/ports/store.h"
 
-#define WRAPPED_KEY_LEN  113U /* WRAP_OVERHEAD + 32 */
-#define KEY_ID_LEN       16U
-#define LUKS_UUID_CAP    37U
-#define FINGERPRINT_LEN  32U
-#define MAINT_ID_CAP     40U
-#define TEXT_CAP         256U /* free text: details, tickets */
-#define VOLUME_SECRETS_MAX 40U
+#define WRAPPED_KEY_LEN         113U /* WRAP_OVERHEAD + 32 */
+#define KEY_ID_LEN              16U
+#define LUKS_UUID_CAP           37U
+#define FINGERPRINT_LEN         32U
+#define MAINT_ID_CAP            40U
+#define TEXT_CAP                256U /* free text: details, tickets */
+#define VOLUME_SECRETS_MAX      40U
 #define VOLUME_FINGERPRINTS_MAX 16U
 
 /* A key of the hierarchy, under its parent. */
@@ -38,11 +38,16 @@ typedef struct tenant_rec {
 	wrapped_key_t key;
 } tenant_rec_t;
 
-typedef enum identity_state { IDENTITY_INVITED = 1, IDENTITY_ACTIVE, IDENTITY_SUSPENDED, IDENTITY_REVOKED } identity_state_t;
+typedef enum identity_state {
+	IDENTITY_INVITED = 1,
+	IDENTITY_ACTIVE,
+	IDENTITY_SUSPENDED,
+	IDENTITY_REVOKED
+} identity_state_t;
 
 typedef struct node_rec {
 	identity_state_t state;
-	uint32_t generation;       /* of the enrolled key; 0 before the first enrolment */
+	uint32_t generation; /* of the enrolled key; 0 before the first enrolment */
 	uint8_t spki[SPKI_HASH_LEN];
 	char serial[SERIAL_HEX_CAP];
 	int64_t enrolled_ms, not_after_ms, last_seen_ms;
@@ -61,7 +66,8 @@ typedef struct operator_rec {
 	int64_t created_ms, not_after_ms;
 } operator_rec_t;
 
-/* NIST SP 800-57 states, and `previous`: still live because the node has not proved that its keyslot is gone. */
+/* NIST SP 800-57 states, and `previous`: still live because the node has not proved that its keyslot is gone.
+ */
 typedef enum secret_state {
 	SECRET_PRE_ACTIVE = 1,
 	SECRET_PENDING,
@@ -99,7 +105,7 @@ typedef struct volume_rec {
 	volume_state_t state;
 	volume_state_t state_before; /* what :resume and :restore go back to */
 	char node[NAME_CAP];
-	uint32_t generation;         /* of that node */
+	uint32_t generation; /* of that node */
 	uint32_t lineage;
 	uint8_t key_id[KEY_ID_LEN];
 	char luks_uuid[LUKS_UUID_CAP];
@@ -149,8 +155,9 @@ typedef struct idem_rec {
 	KMS_MUST record_put_##name(store_txn_t *t, const secret_t *mac, const char *key, const type *in);    \
 	KMS_MUST record_decode_##name(const secret_t *mac, span_t key, span_t value, type *out);
 
-/* key: the store's key as text: "c", "c/s", "c/s/n", "o", "m-…", "m-…/c/s/v". get: NOTFOUND, INTEGRITY. decode: for what
- * a cursor yields. */
+/* key: the store's key as text: "c", "c/s", "c/s/n", "o", "m-…", "m-…/c/s/v". get: NOTFOUND, INTEGRITY.
+ * decode: for what a cursor yields. A mac of NULL reads without the check: only for who may offer a share
+ * while the server is sealed. */
 RECORD_IO(tenant_rec_t, customer)
 RECORD_IO(tenant_rec_t, service)
 RECORD_IO(node_rec_t, node)

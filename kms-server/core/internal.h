@@ -1,0 +1,265 @@
+/* What the files of core share: the running core, a job, and the operation that a job becomes inside a
+ * transaction. */
+#ifndef CLAVIGER_KMS_SERVER_CORE_INTERNAL_H
+#define CLAVIGER_KMS_SERVER_CORE_INTERNAL_H
+
+#include "common/proto/json.h"
+#include "kms-server/core/budget.h"
+#include "kms-server/core/core.h"
+#include "kms-server/core/gather.h"
+#include "kms-server/core/keyring.h"
+#include "kms-server/core/log.h"
+#include "policy/decide.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define KEY_CAP     (5U * NAME_CAP) /* the longest key of any table, as text */
+#define RELEASE_MAX 256U
+
+typedef enum release_status { RELEASE_DENIED = 0, RELEASE_SUSPENDED, RELEASE_RELEASED } release_status_t;
+
+/* One volume of a release: what core_finish opens and writes after the commit. */
+typedef struct release {
+	path3_t volume;
+	release_status_t status;
+	uint64_t event;    /* index of the intent (or refusal) */
+	volume_rec_t *rec; /* RELEASED: as committed */
+} release_t;
+
+typedef struct release_set {
+	secret_t *service_key; /* a node's volumes are all of one service */
+	bool rotation;         /* the answer of …/rotation: one object with version and nonce */
+	size_t n;
+	release_t item[];
+} release_set_t;
+
+/* What an auditor asked for: read in core_finish, on the asking connection's thread, so that a long search
+ * keeps no release waiting. */
+typedef struct audit_query {
+	char customer[NAME_CAP], service[NAME_CAP], volume[PATH3_CAP], node[PATH3_CAP], actor[PATH3_CAP];
+	char operation[NAME_CAP];
+	int status_id; /* 0: any */
+	int64_t from_ms, to_ms;
+	int64_t limit;
+	bool ascending;
+	bool has_cursor;
+	uint64_t cursor; /* index to go on at */
+	uint64_t end;    /* the log's size when it was asked: later events are not shown */
+} audit_query_t;
+
+typedef enum job_kind { JOB_REQUEST, JOB_OUTCOME } job_kind_t;
+
+struct core_job {
+	struct core_job *next;
+	job_kind_t kind;
+	core_request_t rq;
+	core_done_t done;
+	void *ctx;
+	/* how it goes */
+	gather_verdict_t gather; /* of refusals without an identity */
+	bool parked;             /* a long poll without work yet */
+	int64_t deadline_ms;     /* of the poll; 0: not set yet */
+	/* the result */
+	core_reply_t reply;
+	release_set_t *releases; /* secrets to be opened by core_finish */
+	bool opened;             /* JOB_OUTCOME: whether that went well */
+	audit_query_t *query;    /* a search that core_finish carries out */
+};
+
+typedef struct job_list {
+	core_job_t *first, **end;
+	size_t n;
+} job_list_t;
+
+struct core {
+	store_t *store;
+	seal_t *seal;
+	kms_clock_t clock;
+	char *dir;
+	x509_ca_t *ca;
+	buf_t ca_pem;
+	uint32_t max_waiting, max_polls;
+	bool commit_each;
+	const policy_t *policy;
+
+	/* the committer's own */
+	keyring_t *keys;
+	audit_log_t log;
+	gather_t *gather;
+	int64_t marked_ms, swept_ms, ticked_ms;
+	log_head_t marked;
+	job_list_t polls; /* parked */
+	uint32_t refused_full;
+
+	/* shared */
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	job_list_t queue;    /* requests */
+	job_list_t outcomes; /* wait for a commit to ride along with */
+	bool stopping;
+	pthread_t thread;
+	bool running;
+	budget_t *budget;
+	atomic_bool sealed, log_writable, failed, ended;
+	atomic_uint_fast64_t log_size;
+	atomic_uint n_polls;
+};
+
+/* A request inside the transaction. */
+typedef struct op {
+	core_t *core;
+	store_txn_t *txn;
+	core_job_t *job;
+	const core_request_t *rq;
+	const secret_t *mac; /* NULL while sealed */
+	int64_t now_ms;
+
+	policy_who_t who;
+	char actor[PATH3_CAP];
+	const char *actor_type;
+	node_rec_t node;     /* POLICY_NODE */
+	operator_rec_t oper; /* POLICY_OPERATOR */
+	policy_decision_t decision;
+
+	json_t *body;    /* an object; NULL where the operation takes none */
+	bool has_volume; /* routes on a volume: it exists */
+	volume_rec_t volume;
+	path3_t path; /* customer, service, name of the route */
+
+	bool wrote;            /* an error from here on drops the transaction */
+	bool events_done;      /* the handler has appended its own events */
+	bool wake;             /* nodes have new tasks */
+	bool quiet;            /* nothing to record (a poll that found no work) */
+	char tenant[NAME_CAP]; /* whose chain the event joins, where the route does not say it */
+	char correlation[MAINT_ID_CAP];
+	char ticket[TEXT_CAP];
+
+	int status;       /* of the answer; 0 until set */
+	const char *slug; /* of a problem */
+	const char *code; /* status_code of the event when it is not "done" */
+	diag_t why;
+	json_t *answer;
+} op_t;
+
+/* --- op.c: what handlers are written with -----------------------------------------------------------------
+ */
+
+/* A refusal: sets the problem and returns the error to return. Nothing may have been written. */
+__attribute__((format(printf, 5, 6))) kms_err_t op_refuse(op_t *op, kms_err_t e, int status, const char *slug,
+							  const char *fmt, ...);
+kms_err_t op_conflict(op_t *op, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+kms_err_t op_not_found(op_t *op);
+/* Reads op->body by a table, strictly. */
+KMS_MUST op_read(op_t *op, const json_field_t *fields, size_t n, void *out);
+/* The value of a query parameter, or NULL. */
+const char *op_query(const op_t *op, const char *key);
+/* Refuses (400) query parameters that are not in the list. */
+KMS_MUST op_queries_known(op_t *op, const char *const *known, size_t n);
+KMS_MUST op_query_number(op_t *op, const char *key, int64_t min, int64_t max, int64_t dflt, int64_t *out);
+/* Sets the answer; steals body (NULL: NOMEM). */
+KMS_MUST op_answer(op_t *op, int status, json_t *body);
+
+/* Event with the actor, address and request of op. */
+void op_event(const op_t *op, event_t *e);
+/* Path texts: "c/s" and "c/s/n" of the route. */
+void op_service_path(const op_t *op, char out[2 * NAME_CAP]);
+void op_path3(const op_t *op, char out[PATH3_CAP]);
+
+/* A page of a table whose keys start with prefix: calls each(op, items, key, value) until the page is full.
+ */
+typedef kms_err_t (*page_item_fn)(op_t *op, json_t *items, span_t key, span_t value);
+KMS_MUST op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each);
+
+/* --- process.c
+ * ---------------------------------------------------------------------------------------------- */
+
+/* Identity → decision → effect → events, in the transaction. OK also for refusals (the answer is in the job).
+ * FULL, or any other error: drop the transaction. */
+KMS_MUST process_job(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms, bool *wake);
+/* The events that tell how releases ended. */
+KMS_MUST process_outcome(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms);
+KMS_MUST process_gathered(core_t *c, store_txn_t *t, const gather_row_t *row, int64_t now_ms);
+/* An event of the server itself. */
+KMS_MUST process_system(core_t *c, store_txn_t *t, const char *operation, int activity, const char *code,
+			const char *detail, int64_t now_ms);
+/* The problem of a job that could not be processed at all. */
+void job_problem(core_job_t *job, int status, const char *slug, uint32_t retry_after, const char *detail);
+void job_free(core_job_t *job);
+/* Drops the result. */
+void job_forget(core_job_t *job);
+
+/* --- sweep.c: what time alone does
+ * -------------------------------------------------------------------------- */
+
+#define DESTROY_DELAY_MS (INT64_C(7) * 24 * 3600 * 1000)
+/* Destroys what is due, closes maintenance events whose window has ended, drops old idempotency records. */
+KMS_MUST sweep(core_t *c, store_txn_t *t, int64_t now_ms);
+
+/* --- handlers
+ * ----------------------------------------------------------------------------------------------- */
+
+typedef kms_err_t (*op_fn)(op_t *op);
+
+kms_err_t op_seal_status(op_t *op);
+kms_err_t op_unseal(op_t *op);
+kms_err_t op_seal(op_t *op);
+kms_err_t op_enroll(op_t *op);
+kms_err_t op_renew(op_t *op);
+kms_err_t op_operator_put(op_t *op);
+kms_err_t op_operator_get(op_t *op);
+kms_err_t op_operator_list(op_t *op);
+kms_err_t op_operator_state(op_t *op);
+kms_err_t op_customer_put(op_t *op);
+kms_err_t op_customer_get(op_t *op);
+kms_err_t op_customer_list(op_t *op);
+kms_err_t op_service_put(op_t *op);
+kms_err_t op_service_get(op_t *op);
+kms_err_t op_service_list(op_t *op);
+kms_err_t op_node_invite(op_t *op);
+kms_err_t op_node_get(op_t *op);
+kms_err_t op_node_list(op_t *op);
+kms_err_t op_node_state(op_t *op);
+kms_err_t op_volume_put(op_t *op);
+kms_err_t op_volume_get(op_t *op);
+kms_err_t op_volume_list(op_t *op);
+kms_err_t op_volume_commit(op_t *op);
+kms_err_t op_volume_reformat(op_t *op);
+kms_err_t op_volume_state(op_t *op);
+kms_err_t op_volume_assign(op_t *op);
+kms_err_t op_volume_delete(op_t *op);
+kms_err_t op_volume_restore(op_t *op);
+kms_err_t op_volume_release(op_t *op);
+kms_err_t op_node_release(op_t *op);
+kms_err_t op_rotation_stage(op_t *op);
+kms_err_t op_rotation_promote(op_t *op);
+kms_err_t op_rotation_retire(op_t *op);
+kms_err_t op_rotation_abort(op_t *op);
+kms_err_t op_node_tasks(op_t *op);
+kms_err_t op_node_report(op_t *op);
+kms_err_t op_maint_create(op_t *op);
+kms_err_t op_maint_get(op_t *op);
+kms_err_t op_maint_list(op_t *op);
+kms_err_t op_maint_state(op_t *op);
+kms_err_t op_audit_list(op_t *op);
+kms_err_t op_audit_get(op_t *op);
+
+/* maintenance.c, for rotation.c: the volume's task of this event is done. NOTFOUND when there is none. */
+KMS_MUST maint_task_done(op_t *op, const char *id, const path3_t *volume);
+/* audit.c: the answer to a query, read on the caller's thread. */
+KMS_MUST audit_query_run(store_t *s, const audit_query_t *q, buf_t *out);
+/* maintenance.c, for sweep.c */
+KMS_MUST maint_close(core_t *c, store_txn_t *t, const char *id, maint_rec_t *m, maint_state_t to);
+/* sys.c: opens the root key if the seal allows it. UNAVAILABLE: shares are missing. */
+KMS_MUST unseal_try(core_t *c, diag_t *why);
+/* volumes.c */
+json_t *volume_json(const path3_t *path, const volume_rec_t *v);
+KMS_MUST volume_save(op_t *op);
+/* release.c */
+KMS_MUST release_one(op_t *op, release_set_t *set, const path3_t *path, bool rotation);
+void release_set_free(release_set_t *s);
+KMS_MUST release_set_new(size_t most, release_set_t **out);
+/* Opens the secrets and writes the answer's body. */
+KMS_MUST release_write(const release_set_t *set, buf_t *out);
+
+#endif

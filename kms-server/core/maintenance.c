@@ -1,0 +1,529 @@
+/* Maintenance events and the tasks that they make for nodes. Two kinds of key in STORE_TASKS:
+ *   m/ID/customer/service/volume            the task's record
+ *   n/customer/service/node/ID/volume       empty: what a node still has to do */
+#include "kms-server/core/internal.h"
+
+#include "common/base/encode.h"
+#include "common/base/scope.h"
+#include "common/crypto/digest.h"
+
+#define EVENT_VOLUMES_MAX 20000U
+#define TASKS_A_POLL      64U
+#define DEFAULT_WINDOW_S  (24 * 3600)
+#define MAX_WINDOW_S      (30 * 24 * 3600)
+#define POLLS_A_NODE      2U
+
+static void task_key(const char *id, const path3_t *volume, char out[KEY_CAP])
+{
+	(void)snprintf(out, KEY_CAP, "m/%.39s/%s/%s/%.63s", id, volume->customer, volume->service,
+		       volume->name);
+}
+
+static void node_key(const char *id, const path3_t *volume, const char *node, char out[KEY_CAP])
+{
+	(void)snprintf(out, KEY_CAP, "n/%s/%s/%s/%.39s/%.63s", volume->customer, volume->service, node, id,
+		       volume->name);
+}
+
+static kms_err_t del_if_there(store_txn_t *t, const char *key)
+{
+	kms_err_t e = store_del(t, STORE_TASKS, span_str(key));
+	return e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+static bool is_open(const maint_rec_t *m, int64_t now_ms)
+{
+	return m->state == MAINT_OPEN && now_ms < m->until_ms;
+}
+
+/* --- as JSON
+ * ------------------------------------------------------------------------------------------------ */
+
+static json_t *maint_json(const char *id, const maint_rec_t *m, int64_t now_ms)
+{
+	bool ended = m->state == MAINT_OPEN && now_ms >= m->until_ms;
+	return json_pack(
+		"{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}}", "id",
+		id, "customer", m->customer, "service",
+		m->service[0] != '\0' ? json_string(m->service) : json_null(), "action", "rotate", "state",
+		ended ? "closed" : maint_state_name(m->state), "opened_by", m->opened_by, "ticket", m->ticket,
+		"created_ms", (json_int_t)m->created_ms, "opened_ms", (json_int_t)m->opened_ms, "until_ms",
+		(json_int_t)m->until_ms, "wave", (json_int_t)m->wave, "max_failures",
+		(json_int_t)m->max_failures, "counts", "todo", (json_int_t)m->todo, "running",
+		(json_int_t)m->running, "done", (json_int_t)m->done, "failed", (json_int_t)m->failed);
+}
+
+/* --- making one
+ * --------------------------------------------------------------------------------------------- */
+
+typedef struct found_volume {
+	path3_t path;
+	char node[NAME_CAP];
+	volume_state_t state;
+} found_volume_t;
+
+typedef struct found_list {
+	found_volume_t *at;
+	size_t n, cap;
+} found_list_t;
+
+static void found_free(found_list_t *l)
+{
+	free(l->at);
+	*l = (found_list_t){0};
+}
+
+static kms_err_t found_add(found_list_t *l, const found_volume_t *f)
+{
+	if (l->n == l->cap) {
+		size_t cap = l->cap > 0 ? 2 * l->cap : 64;
+		found_volume_t *at = realloc(l->at, cap * sizeof *at);
+		if (at == NULL)
+			return KMS_E_NOMEM;
+		l->at = at;
+		l->cap = cap;
+	}
+	l->at[l->n++] = *f;
+	return KMS_OK;
+}
+
+/* Read in full before the first write, which would end the cursor. */
+static kms_err_t find_volumes(op_t *op, const char *prefix, found_list_t *l)
+{
+	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
+	span_t key = {0}, value = {0};
+	size_t np = strlen(prefix);
+	kms_err_t e;
+	KMS_TRY(store_seek(op->txn, STORE_VOLUMES, span_str(prefix), STORE_UP, &c));
+	while ((e = store_next(c, &key, &value)) == KMS_OK && key.n > np && memcmp(key.p, prefix, np) == 0) {
+		volume_rec_t v;
+		found_volume_t f = {0};
+		KMS_TRY(record_decode_volume(op->mac, key, value, &v));
+		if (v.state != VOLUME_ACTIVE && v.state != VOLUME_SUSPENDED)
+			continue;
+		if (path3_parse("volume", key, &f.path, NULL) != KMS_OK)
+			return KMS_E_INTEGRITY;
+		f.state = v.state;
+		memcpy(f.node, v.node, NAME_CAP);
+		KMS_TRY(found_add(l, &f));
+		if (l->n > EVENT_VOLUMES_MAX)
+			return op_conflict(op, "More than %u volumes: make one maintenance event a service.",
+					   EVENT_VOLUMES_MAX);
+	}
+	return e == KMS_OK || e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+static kms_err_t add_task(op_t *op, const char *id, const found_volume_t *f, maint_rec_t *m)
+{
+	char key[KEY_CAP];
+	task_rec_t task = {.state = TASK_TODO, .changed_ms = op->now_ms};
+	memcpy(task.node, f->node, NAME_CAP);
+	if (f->state == VOLUME_SUSPENDED) {
+		task.state = TASK_FAILED;
+		(void)snprintf(task.detail, sizeof task.detail, "the volume is suspended");
+		m->failed++;
+	} else {
+		m->todo++;
+		node_key(id, &f->path, f->node, key);
+		KMS_TRY(store_put(op->txn, STORE_TASKS, span_str(key), span_str("")));
+	}
+	task_key(id, &f->path, key);
+	return record_put_task(op->txn, op->mac, key, &task);
+}
+
+typedef struct create_body {
+	char customer[NAME_CAP], service[NAME_CAP];
+	char action[16];
+	char ticket[128];
+	int64_t window_s, wave, max_failures;
+} create_body_t;
+
+static kms_err_t read_create(op_t *op, create_body_t *b)
+{
+	static const json_field_t fields[] = {
+		{"customer", JF_NAME, offsetof(create_body_t, customer), 0, false},
+		{"service", JF_NAME, offsetof(create_body_t, service), 0, true},
+		{"action", JF_STRING, offsetof(create_body_t, action), sizeof((create_body_t *)0)->action,
+		 true},
+		{"ticket", JF_STRING, offsetof(create_body_t, ticket), sizeof((create_body_t *)0)->ticket,
+		 true},
+		{"window_s", JF_I64, offsetof(create_body_t, window_s), 0, true},
+		{"wave", JF_I64, offsetof(create_body_t, wave), 0, true},
+		{"max_failures", JF_I64, offsetof(create_body_t, max_failures), 0, true}};
+	*b = (create_body_t){.action = "rotate", .window_s = DEFAULT_WINDOW_S};
+	KMS_TRY(op_read(op, fields, sizeof fields / sizeof *fields, b));
+	if (strcmp(b->action, "rotate") != 0)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "action must be rotate.");
+	if (b->window_s < 60 || b->window_s > MAX_WINDOW_S)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "window_s must be 60 to %d seconds.",
+				 MAX_WINDOW_S);
+	if (b->wave < 0 || b->wave > 100000 || b->max_failures < 0 || b->max_failures > 100000)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
+				 "wave and max_failures must be 0 to 100000.");
+	return KMS_OK;
+}
+
+static kms_err_t find_scope(op_t *op, const create_body_t *b, found_list_t *l)
+{
+	tenant_rec_t tenant;
+	char prefix[2 * NAME_CAP + 1];
+	KMS_TRY(record_get_customer(op->txn, op->mac, b->customer, &tenant));
+	(void)snprintf(prefix, sizeof prefix, "%s/%s", b->customer, b->service);
+	if (b->service[0] != '\0') {
+		KMS_TRY(record_get_service(op->txn, op->mac, prefix, &tenant));
+		(void)snprintf(prefix, sizeof prefix, "%s/%s/", b->customer, b->service);
+	}
+	return find_volumes(op, prefix, l);
+}
+
+static kms_err_t new_id(char out[MAINT_ID_CAP])
+{
+	uint8_t r[8];
+	KMS_TRY(crypto_random(r, sizeof r));
+	memcpy(out, "m-", 2);
+	hex_encode(span_of(r, sizeof r), out + 2);
+	return KMS_OK;
+}
+
+kms_err_t op_maint_create(op_t *op)
+{
+	create_body_t b;
+	char id[MAINT_ID_CAP] = "";
+	SCOPED(found_free) found_list_t found = {0};
+	KMS_TRY(read_create(op, &b));
+	memcpy(op->tenant, b.customer, NAME_CAP);
+	kms_err_t e = find_scope(op, &b, &found);
+	if (e == KMS_E_NOTFOUND)
+		op->tenant[0] = '\0';
+	KMS_TRY(e);
+	KMS_TRY(new_id(id));
+	maint_rec_t m = {.state = MAINT_OPEN,
+			 .created_ms = op->now_ms,
+			 .opened_ms = op->now_ms,
+			 .until_ms = op->now_ms + b.window_s * 1000,
+			 .window_s = (uint32_t)b.window_s,
+			 .wave = (uint32_t)b.wave,
+			 .max_failures = (uint32_t)b.max_failures};
+	memcpy(m.customer, b.customer, NAME_CAP);
+	memcpy(m.service, b.service, NAME_CAP);
+	memcpy(m.opened_by, op->rq->caller.id.operator_name, sizeof m.opened_by);
+	(void)snprintf(m.ticket, sizeof m.ticket, "%s", b.ticket);
+	op->wrote = true;
+	for (size_t i = 0; i < found.n; i++)
+		KMS_TRY(add_task(op, id, &found.at[i], &m));
+	if (m.todo == 0)
+		m.state = MAINT_CLOSED;
+	KMS_TRY(record_put_maint(op->txn, op->mac, id, &m));
+	memcpy(op->correlation, id, sizeof op->correlation);
+	(void)snprintf(op->ticket, sizeof op->ticket, "%s", b.ticket);
+	op->wake = m.todo > 0;
+	return op_answer(op, 201, maint_json(id, &m, op->now_ms));
+}
+
+/* --- reading
+ * ------------------------------------------------------------------------------------------------ */
+
+static kms_err_t load(op_t *op, const char *id, maint_rec_t *m)
+{
+	if (strlen(id) >= MAINT_ID_CAP)
+		return KMS_E_NOTFOUND;
+	KMS_TRY(record_get_maint(op->txn, op->mac, id, m));
+	memcpy(op->tenant, m->customer, NAME_CAP);
+	(void)snprintf(op->correlation, sizeof op->correlation, "%s", id);
+	return KMS_OK;
+}
+
+static kms_err_t add_volumes(op_t *op, const char *id, json_t *list)
+{
+	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
+	char prefix[KEY_CAP];
+	span_t key = {0}, value = {0};
+	kms_err_t e;
+	(void)snprintf(prefix, sizeof prefix, "m/%s/", id);
+	size_t np = strlen(prefix);
+	KMS_TRY(store_seek(op->txn, STORE_TASKS, span_str(prefix), STORE_UP, &c));
+	while ((e = store_next(c, &key, &value)) == KMS_OK && key.n > np && memcmp(key.p, prefix, np) == 0) {
+		task_rec_t task;
+		KMS_TRY(record_decode_task(op->mac, key, value, &task));
+		json_t *item = json_pack("{s:s%, s:s, s:s, s:s, s:I}", "volume", (const char *)key.p + np,
+					 key.n - np, "node", task.node, "state", task_state_name(task.state),
+					 "detail", task.detail, "changed_ms", (json_int_t)task.changed_ms);
+		if (json_array_append_new(list, item) != 0)
+			return KMS_E_NOMEM;
+	}
+	return e == KMS_OK || e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+kms_err_t op_maint_get(op_t *op)
+{
+	maint_rec_t m;
+	KMS_TRY(load(op, op->rq->name, &m));
+	json_t *list = json_array();
+	kms_err_t e = add_volumes(op, op->rq->name, list);
+	json_t *answer = maint_json(op->rq->name, &m, op->now_ms);
+	if (json_object_set_new(answer, "volumes", list) != 0 && e == KMS_OK)
+		e = KMS_E_NOMEM;
+	if (e != KMS_OK) {
+		json_decref(answer);
+		return e;
+	}
+	return op_answer(op, 200, answer);
+}
+
+static kms_err_t maint_item(op_t *op, json_t *items, span_t key, span_t value)
+{
+	maint_rec_t m;
+	char id[MAINT_ID_CAP];
+	KMS_TRY(record_decode_maint(op->mac, key, value, &m));
+	(void)snprintf(id, sizeof id, "%.*s", (int)key.n, (const char *)key.p);
+	return json_array_append_new(items, maint_json(id, &m, op->now_ms)) == 0 ? KMS_OK : KMS_E_NOMEM;
+}
+
+kms_err_t op_maint_list(op_t *op)
+{
+	return op_page(op, STORE_MAINTENANCE, "", maint_item);
+}
+
+/* --- changing
+ * ----------------------------------------------------------------------------------------------- */
+
+/* The nodes' keys of an event that has ended would only make their polls longer. */
+static kms_err_t drop_node_keys(core_t *c, store_txn_t *t, const char *id)
+{
+	char prefix[KEY_CAP], after[KEY_CAP];
+	(void)snprintf(prefix, sizeof prefix, "m/%s/", id);
+	memcpy(after, prefix, sizeof after);
+	size_t np = strlen(prefix);
+	for (;;) { /* a write ends the cursor: seek again behind the last key */
+		SCOPED(store_cursor_freep) store_cursor_t *cur = NULL;
+		span_t key = {0}, value = {0};
+		path3_t path;
+		task_rec_t task;
+		char gone[KEY_CAP];
+		KMS_TRY(store_seek(t, STORE_TASKS, span_str(after), STORE_UP, &cur));
+		kms_err_t e = store_next(cur, &key, &value);
+		if (e == KMS_OK && span_eq(key, span_str(after)))
+			e = store_next(cur, &key, &value);
+		if (e == KMS_E_NOTFOUND || (e == KMS_OK && (key.n <= np || memcmp(key.p, prefix, np) != 0)))
+			return KMS_OK;
+		KMS_TRY(e);
+		KMS_TRY(record_decode_task(keyring_mac(c->keys), key, value, &task));
+		if (key.n >= sizeof after ||
+		    path3_parse("volume", span_of(key.p + np, key.n - np), &path, NULL) != KMS_OK)
+			return KMS_E_INTEGRITY;
+		memcpy(after, key.p, key.n);
+		after[key.n] = '\0';
+		node_key(id, &path, task.node, gone);
+		store_cursor_freep(&cur);
+		KMS_TRY(del_if_there(t, gone));
+	}
+}
+
+kms_err_t maint_close(core_t *c, store_txn_t *t, const char *id, maint_rec_t *m, maint_state_t to)
+{
+	m->state = to;
+	if (to == MAINT_CLOSED)
+		KMS_TRY(drop_node_keys(c, t, id));
+	return record_put_maint(t, keyring_mac(c->keys), id, m);
+}
+
+kms_err_t op_maint_state(op_t *op)
+{
+	maint_rec_t m;
+	const char *id = op->rq->name;
+	KMS_TRY(op_read(op, NULL, 0, NULL));
+	KMS_TRY(load(op, id, &m));
+	maint_state_t to = op->rq->op == OP_MAINT_OPEN    ? MAINT_OPEN
+			   : op->rq->op == OP_MAINT_CLOSE ? MAINT_CLOSED
+							  : MAINT_HALTED;
+	if (m.state != to) {
+		if (m.state == MAINT_CLOSED)
+			return op_conflict(op, "The maintenance event is closed: make a new one.");
+		op->wrote = true;
+		KMS_TRY(maint_close(op->core, op->txn, id, &m, to));
+		op->wake = to == MAINT_OPEN;
+	}
+	return op_answer(op, 200, maint_json(id, &m, op->now_ms));
+}
+
+static void count_out(maint_rec_t *m, task_state_t s)
+{
+	uint32_t *n = s == TASK_TODO      ? &m->todo
+		      : s == TASK_RUNNING ? &m->running
+		      : s == TASK_DONE    ? &m->done
+					  : &m->failed;
+	if (*n > 0)
+		(*n)--;
+}
+
+/* A task has ended one way or the other. */
+static kms_err_t end_task(op_t *op, const char *id, const path3_t *volume, task_state_t to,
+			  const char *detail)
+{
+	maint_rec_t m;
+	task_rec_t task;
+	char key[KEY_CAP], gone[KEY_CAP];
+	task_key(id, volume, key);
+	KMS_TRY(record_get_maint(op->txn, op->mac, id, &m));
+	KMS_TRY(record_get_task(op->txn, op->mac, key, &task));
+	if (task.state == TASK_DONE || task.state == to)
+		return KMS_OK;
+	count_out(&m, task.state);
+	*(to == TASK_DONE ? &m.done : &m.failed) += 1;
+	task.state = to;
+	task.changed_ms = op->now_ms;
+	(void)snprintf(task.detail, sizeof task.detail, "%s", detail);
+	node_key(id, volume, task.node, gone);
+	op->wrote = true;
+	KMS_TRY(del_if_there(op->txn, gone));
+	KMS_TRY(record_put_task(op->txn, op->mac, key, &task));
+	if (m.state == MAINT_OPEN && m.max_failures > 0 && m.failed >= m.max_failures)
+		m.state = MAINT_HALTED;
+	else if (m.state == MAINT_OPEN && m.todo + m.running == 0)
+		m.state = MAINT_CLOSED;
+	op->wake |= m.wave > 0 && m.todo > 0;
+	return record_put_maint(op->txn, op->mac, id, &m);
+}
+
+kms_err_t maint_task_done(op_t *op, const char *id, const path3_t *volume)
+{
+	return end_task(op, id, volume, TASK_DONE, "");
+}
+
+/* --- the node's side
+ * ---------------------------------------------------------------------------------------- */
+
+typedef struct report_body {
+	char maintenance[MAINT_ID_CAP];
+	path3_t volume;
+	bool ok;
+	char detail[TEXT_CAP];
+} report_body_t;
+
+kms_err_t op_node_report(op_t *op)
+{
+	static const json_field_t fields[] = {
+		{"maintenance", JF_STRING, offsetof(report_body_t, maintenance), MAINT_ID_CAP, false},
+		{"volume", JF_PATH3, offsetof(report_body_t, volume), 0, false},
+		{"ok", JF_BOOL, offsetof(report_body_t, ok), 0, false},
+		{"detail", JF_STRING, offsetof(report_body_t, detail), TEXT_CAP, true}};
+	report_body_t b = {0};
+	task_rec_t task;
+	char key[KEY_CAP];
+	const path3_t *me = &op->rq->caller.id.node;
+	KMS_TRY(op_read(op, fields, sizeof fields / sizeof *fields, &b));
+	if (b.ok)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
+				 "Only failures are reported; success shows in :retire.");
+	if (strcmp(b.volume.customer, me->customer) != 0 || strcmp(b.volume.service, me->service) != 0 ||
+	    !name_valid(span_str(b.maintenance)))
+		return op_not_found(op);
+	task_key(b.maintenance, &b.volume, key);
+	KMS_TRY(record_get_task(op->txn, op->mac, key, &task));
+	if (strcmp(task.node, me->name) != 0)
+		return op_not_found(op);
+	memcpy(op->correlation, b.maintenance, sizeof op->correlation);
+	op->code = "task-failed";
+	KMS_TRY(end_task(op, b.maintenance, &b.volume, TASK_FAILED, b.detail));
+	return op_answer(op, 200, json_object());
+}
+
+typedef struct node_task {
+	char id[MAINT_ID_CAP];
+	char volume[NAME_CAP];
+} node_task_t;
+
+static kms_err_t node_tasks(op_t *op, node_task_t *list, size_t *n)
+{
+	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
+	char prefix[KEY_CAP];
+	span_t key = {0}, value = {0};
+	kms_err_t e;
+	const path3_t *me = &op->rq->caller.id.node;
+	(void)snprintf(prefix, sizeof prefix, "n/%s/%s/%s/", me->customer, me->service, me->name);
+	size_t np = strlen(prefix);
+	KMS_TRY(store_seek(op->txn, STORE_TASKS, span_str(prefix), STORE_UP, &c));
+	while (*n < TASKS_A_POLL && (e = store_next(c, &key, &value)) == KMS_OK) {
+		if (key.n <= np || memcmp(key.p, prefix, np) != 0)
+			return KMS_OK;
+		const uint8_t *slash = memchr(key.p + np, '/', key.n - np);
+		size_t id_len = slash != NULL ? (size_t)(slash - key.p) - np : MAINT_ID_CAP;
+		if (id_len >= MAINT_ID_CAP || key.n - np - id_len - 1 >= NAME_CAP)
+			return KMS_E_INTEGRITY;
+		node_task_t *t = &list[(*n)++];
+		*t = (node_task_t){0};
+		memcpy(t->id, key.p + np, id_len);
+		memcpy(t->volume, slash + 1, key.n - np - id_len - 1);
+	}
+	return *n == TASKS_A_POLL || e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+/* Hands a task out when its event is open and its wave has room. */
+static kms_err_t hand_out(op_t *op, const node_task_t *t, json_t *tasks)
+{
+	maint_rec_t m;
+	task_rec_t task;
+	char key[KEY_CAP], text[PATH3_CAP];
+	path3_t volume = op->rq->caller.id.node;
+	memcpy(volume.name, t->volume, NAME_CAP);
+	task_key(t->id, &volume, key);
+	KMS_TRY(record_get_maint(op->txn, op->mac, t->id, &m));
+	KMS_TRY(record_get_task(op->txn, op->mac, key, &task));
+	bool room = m.wave == 0 || m.running < m.wave;
+	if (!is_open(&m, op->now_ms) || (task.state == TASK_TODO && !room))
+		return KMS_OK;
+	if (task.state == TASK_TODO) {
+		task.state = TASK_RUNNING;
+		task.changed_ms = op->now_ms;
+		m.todo--;
+		m.running++;
+		op->wrote = true;
+		KMS_TRY(record_put_task(op->txn, op->mac, key, &task));
+		KMS_TRY(record_put_maint(op->txn, op->mac, t->id, &m));
+	}
+	path3_format(&volume, text);
+	memcpy(op->correlation, t->id, sizeof op->correlation);
+	json_t *item = json_pack("{s:s, s:s, s:s}", "type", "rotate", "volume", text, "maintenance", t->id);
+	return json_array_append_new(tasks, item) == 0 ? KMS_OK : KMS_E_NOMEM;
+}
+
+/* Parks the poll until there is work or its time has come. */
+static kms_err_t park(op_t *op, int64_t wait_s)
+{
+	core_t *c = op->core;
+	core_job_t *job = op->job;
+	if (job->deadline_ms == 0) {
+		size_t mine = 0;
+		for (const core_job_t *p = c->polls.first; p != NULL; p = p->next)
+			mine += ct_equal(p->rq.caller.id.spki, op->rq->caller.id.spki, SPKI_HASH_LEN) ? 1U
+												      : 0U;
+		if (mine >= POLLS_A_NODE || atomic_load(&c->n_polls) >= c->max_polls)
+			return op_refuse(op, KMS_E_FULL, 429, "too-many-requests",
+					 "Too many polls wait already.");
+		job->deadline_ms = op->now_ms + wait_s * 1000;
+		atomic_fetch_add(&c->n_polls, 1);
+	}
+	job->parked = true;
+	return KMS_OK;
+}
+
+kms_err_t op_node_tasks(op_t *op)
+{
+	static const char *const known[] = {"wait"};
+	node_task_t list[TASKS_A_POLL];
+	size_t n = 0;
+	int64_t wait_s;
+	KMS_TRY(op_queries_known(op, known, 1));
+	KMS_TRY(op_query_number(op, "wait", 0, 60, 0, &wait_s));
+	KMS_TRY(node_tasks(op, list, &n));
+	SCOPED(json_freep) json_t *tasks = json_array();
+	for (size_t i = 0; i < n; i++)
+		KMS_TRY(hand_out(op, &list[i], tasks));
+	if (json_array_size(tasks) == 0) {
+		bool waited = op->job->deadline_ms != 0 && op->now_ms >= op->job->deadline_ms;
+		if (wait_s > 0 && !waited)
+			return park(op, wait_s);
+		op->quiet = true; /* a poll that finds nothing is no access: it would drown the log */
+	}
+	return op_answer(op, 200, json_pack("{s:O}", "tasks", tasks));
+}

@@ -1,0 +1,531 @@
+#include "kms-server/core/internal.h"
+
+#include "common/base/scope.h"
+#include "kms-server/core/idempotency.h"
+
+/* How each operation is run. */
+typedef struct op_row {
+	op_fn run;
+	const char *type; /* of the resource, for policy and events */
+	bool takes_body;  /* an object; an empty body reads as {} */
+	bool while_sealed;
+	bool stores_answer; /* for Idempotency-Key: the answer holds no secret and no token */
+	bool no_query;
+} op_row_t;
+
+static const op_row_t rows[OP_COUNT] = {
+	[OP_SEAL_STATUS] = {op_seal_status, "sys", false, true, false, true},
+	[OP_UNSEAL] = {op_unseal, "sys", true, true, false, true},
+	[OP_SEAL] = {op_seal, "sys", true, true, false, true},
+	[OP_ENROLL] = {op_enroll, "node", true, false, false, true},
+	[OP_RENEW] = {op_renew, "identity", true, false, true, true},
+	[OP_OPERATOR_PUT] = {op_operator_put, "operator", true, false, true, true},
+	[OP_OPERATOR_GET] = {op_operator_get, "operator", false, false, false, true},
+	[OP_OPERATOR_LIST] = {op_operator_list, "operator", false, false, false, false},
+	[OP_OPERATOR_REVOKE] = {op_operator_state, "operator", true, false, true, true},
+	[OP_OPERATOR_SUSPEND] = {op_operator_state, "operator", true, false, true, true},
+	[OP_OPERATOR_RESUME] = {op_operator_state, "operator", true, false, true, true},
+	[OP_CUSTOMER_PUT] = {op_customer_put, "customer", true, false, true, true},
+	[OP_CUSTOMER_GET] = {op_customer_get, "customer", false, false, false, true},
+	[OP_CUSTOMER_LIST] = {op_customer_list, "customer", false, false, false, false},
+	[OP_SERVICE_PUT] = {op_service_put, "service", true, false, true, true},
+	[OP_SERVICE_GET] = {op_service_get, "service", false, false, false, true},
+	[OP_SERVICE_LIST] = {op_service_list, "service", false, false, false, false},
+	[OP_NODE_INVITE] = {op_node_invite, "node", true, false, false, true},
+	[OP_NODE_GET] = {op_node_get, "node", false, false, false, true},
+	[OP_NODE_LIST] = {op_node_list, "node", false, false, false, false},
+	[OP_NODE_REVOKE] = {op_node_state, "node", true, false, true, true},
+	[OP_NODE_SUSPEND] = {op_node_state, "node", true, false, true, true},
+	[OP_NODE_RESUME] = {op_node_state, "node", true, false, true, true},
+	[OP_VOLUME_PUT] = {op_volume_put, "volume", true, false, true, true},
+	[OP_VOLUME_GET] = {op_volume_get, "volume", false, false, false, true},
+	[OP_VOLUME_LIST] = {op_volume_list, "volume", false, false, false, false},
+	[OP_VOLUME_COMMIT] = {op_volume_commit, "volume", true, false, true, true},
+	[OP_VOLUME_REFORMAT] = {op_volume_reformat, "volume", true, false, true, true},
+	[OP_VOLUME_RELEASE] = {op_volume_release, "volume", true, false, false, true},
+	[OP_VOLUME_SUSPEND] = {op_volume_state, "volume", true, false, true, true},
+	[OP_VOLUME_RESUME] = {op_volume_state, "volume", true, false, true, true},
+	[OP_VOLUME_ASSIGN] = {op_volume_assign, "volume", true, false, true, true},
+	[OP_VOLUME_DELETE] = {op_volume_delete, "volume", true, false, true, true},
+	[OP_VOLUME_RESTORE] = {op_volume_restore, "volume", true, false, true, true},
+	[OP_ROTATION_STAGE] = {op_rotation_stage, "volume", true, false, false, true},
+	[OP_ROTATION_PROMOTE] = {op_rotation_promote, "volume", true, false, true, true},
+	[OP_ROTATION_RETIRE] = {op_rotation_retire, "volume", true, false, true, true},
+	[OP_ROTATION_ABORT] = {op_rotation_abort, "volume", true, false, true, true},
+	[OP_NODE_RELEASE] = {op_node_release, "node", true, false, false, true},
+	[OP_NODE_TASKS] = {op_node_tasks, "node", false, false, false, false},
+	[OP_NODE_REPORT] = {op_node_report, "node", true, false, false, true},
+	[OP_MAINT_CREATE] = {op_maint_create, "maintenance", true, false, true, true},
+	[OP_MAINT_GET] = {op_maint_get, "maintenance", false, false, false, true},
+	[OP_MAINT_LIST] = {op_maint_list, "maintenance", false, false, false, false},
+	[OP_MAINT_OPEN] = {op_maint_state, "maintenance", true, false, true, true},
+	[OP_MAINT_CLOSE] = {op_maint_state, "maintenance", true, false, true, true},
+	[OP_MAINT_HALT] = {op_maint_state, "maintenance", true, false, true, true},
+	[OP_AUDIT_LIST] = {op_audit_list, "log", false, false, false, false},
+	[OP_AUDIT_GET] = {op_audit_get, "log", false, false, false, true},
+	[OP_UNKNOWN] = {NULL, "api", false, true, false, false},
+};
+
+void job_problem(core_job_t *job, int status, const char *slug, uint32_t retry_after, const char *detail)
+{
+	core_reply_free(&job->reply);
+	core_problem(&job->reply, status, slug, job->rq.request_id, "%s", detail);
+	job->reply.retry_after = retry_after;
+}
+
+void job_forget(core_job_t *job)
+{
+	release_set_free(job->releases);
+	job->releases = NULL;
+	free(job->query);
+	job->query = NULL;
+	job->parked = false;
+	core_reply_free(&job->reply);
+}
+
+/* --- who
+ * ---------------------------------------------------------------------------------------------------- */
+
+static kms_err_t unknown_identity(op_t *op)
+{
+	return op_refuse(op, KMS_E_DENIED, 403, "identity-revoked",
+			 "The certificate is good, but this identity is revoked or has a newer generation: "
+			 "enrol again.");
+}
+
+static kms_err_t suspended(op_t *op)
+{
+	return op_refuse(op, KMS_E_DENIED, 403, "identity-suspended",
+			 "This identity is suspended: an operator can resume it.");
+}
+
+static kms_err_t who_node(op_t *op, const x509_identity_t *id)
+{
+	op->who = POLICY_NODE;
+	op->actor_type = "node";
+	path3_format(&id->node, op->actor);
+	if (op->mac == NULL)
+		return KMS_OK; /* sealed: nothing that a node may do is open anyway */
+	kms_err_t e = record_get_node(op->txn, op->mac, op->actor, &op->node);
+	if (e == KMS_E_NOTFOUND)
+		return unknown_identity(op);
+	KMS_TRY(e);
+	if (op->node.generation == 0 || !ct_equal(op->node.spki, id->spki, SPKI_HASH_LEN))
+		return unknown_identity(op);
+	switch (op->node.state) {
+	case IDENTITY_ACTIVE:
+		return KMS_OK;
+	case IDENTITY_SUSPENDED:
+		return suspended(op);
+	case IDENTITY_INVITED:
+	case IDENTITY_REVOKED:
+		return unknown_identity(op);
+	}
+	return KMS_E_INTEGRITY;
+}
+
+static kms_err_t who_operator(op_t *op, const x509_identity_t *id)
+{
+	op->who = POLICY_OPERATOR;
+	op->actor_type = "operator";
+	(void)snprintf(op->actor, sizeof op->actor, "%s", id->operator_name);
+	kms_err_t e = record_get_operator(op->txn, op->mac, op->actor, &op->oper);
+	if (e == KMS_E_NOTFOUND)
+		return unknown_identity(op);
+	KMS_TRY(e);
+	if (!ct_equal(op->oper.spki, id->spki, SPKI_HASH_LEN))
+		return unknown_identity(op);
+	switch (op->oper.state) {
+	case IDENTITY_ACTIVE:
+		return KMS_OK;
+	case IDENTITY_SUSPENDED:
+		return suspended(op);
+	case IDENTITY_INVITED:
+	case IDENTITY_REVOKED:
+		return unknown_identity(op);
+	}
+	return KMS_E_INTEGRITY;
+}
+
+static kms_err_t identify(op_t *op)
+{
+	const caller_t *c = &op->rq->caller;
+	switch (c->kind) {
+	case CALLER_NONE:
+		op->who = POLICY_ANONYMOUS;
+		op->actor_type = "anonymous";
+		if (op->rq->op != OP_ENROLL)
+			return op_refuse(op, KMS_E_DENIED, 401, "no-certificate",
+					 "A client certificate of this deployment is needed.");
+		return KMS_OK;
+	case CALLER_BAD:
+		op->who = POLICY_ANONYMOUS;
+		op->actor_type = "anonymous";
+		return op_refuse(op, KMS_E_DENIED, 401, "bad-certificate",
+				 "The client certificate is not accepted: %s", c->reason);
+	case CALLER_VERIFIED:
+		return c->id.kind == X509_NODE ? who_node(op, &c->id) : who_operator(op, &c->id);
+	}
+	return KMS_E_INTEGRITY;
+}
+
+/* --- what
+ * --------------------------------------------------------------------------------------------------- */
+
+static bool is_volume_route(core_op_t op)
+{
+	return strcmp(rows[op].type, "volume") == 0 && op != OP_VOLUME_LIST;
+}
+
+/* The volume that the route names, where there is one: whether it is the caller's own is part of the
+ * decision. */
+static kms_err_t load_volume(op_t *op)
+{
+	char key[PATH3_CAP];
+	if (!is_volume_route(op->rq->op))
+		return KMS_OK;
+	op_path3(op, key);
+	kms_err_t e = record_get_volume(op->txn, op->mac, key, &op->volume);
+	op->has_volume = e == KMS_OK;
+	return e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+static bool bound_to(const op_t *op, const volume_rec_t *v)
+{
+	return strcmp(v->node, op->rq->caller.id.node.name) == 0 && v->generation == op->node.generation;
+}
+
+static bool is_own(const op_t *op)
+{
+	const path3_t *me = &op->rq->caller.id.node;
+	if (op->who != POLICY_NODE)
+		return false;
+	if (strcmp(rows[op->rq->op].type, "volume") != 0) /* about the node itself, or nobody in particular */
+		return op->rq->name[0] == '\0' ||
+		       (strcmp(me->customer, op->rq->customer) == 0 &&
+			strcmp(me->service, op->rq->service) == 0 && strcmp(me->name, op->rq->name) == 0);
+	if (strcmp(me->customer, op->rq->customer) != 0 || strcmp(me->service, op->rq->service) != 0)
+		return false;
+	if (op->has_volume)
+		return bound_to(op, &op->volume);
+	if (op->rq->op != OP_VOLUME_PUT)
+		return false;
+	const char *node = json_string_value(json_object_get(op->body, "node"));
+	return node != NULL && strcmp(node, me->name) == 0;
+}
+
+static void decide(op_t *op)
+{
+	const core_request_t *rq = op->rq;
+	policy_request_t q = {.who = op->who,
+			      .operator_name = op->who == POLICY_OPERATOR ? op->actor : "",
+			      .role = op->who == POLICY_OPERATOR ? operator_role_name(op->oper.role) : "",
+			      .action = core_op_info(rq->op)->action,
+			      .customer = rq->customer,
+			      .service = rq->service,
+			      .type = rows[rq->op].type,
+			      .name = rq->name,
+			      .own = is_own(op)};
+	if (op->who == POLICY_NODE)
+		q.node = rq->caller.id.node;
+	policy_decide(op->core->policy, &q, &op->decision);
+}
+
+static kms_err_t denied(op_t *op)
+{
+	if (!op->decision.visible)
+		return op_not_found(op);
+	return op_refuse(op, KMS_E_DENIED, 403, "denied",
+			 "The policy does not allow %s here (statement \"%s\").",
+			 core_op_info(op->rq->op)->action, op->decision.statement);
+}
+
+static kms_err_t parse_body(op_t *op)
+{
+	diag_t why = {""};
+	if (!rows[op->rq->op].takes_body) {
+		if (op->rq->body.n > 0)
+			return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
+					 "This request takes no body.");
+		return KMS_OK;
+	}
+	span_t text = op->rq->body.n > 0 ? op->rq->body : span_str("{}");
+	kms_err_t e = json_parse(text, JSON_BODY_LIMIT, &op->body, &why);
+	if (e == KMS_E_INVALID || e == KMS_E_FULL)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "The body is not acceptable JSON: %s",
+				 why.text);
+	KMS_TRY(e);
+	if (!json_is_object(op->body))
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "The body must be a JSON object.");
+	return KMS_OK;
+}
+
+/* Handlers that read no field of the body still refuse one with fields; those that read some check by
+ * op_read. */
+static kms_err_t run(op_t *op)
+{
+	const op_row_t *row = &rows[op->rq->op];
+	KMS_TRY(identify(op));
+	if (op->rq->refused != KMS_OK)
+		return op_refuse(op, op->rq->refused, op->rq->refused_status,
+				 op->rq->refused_status == 404   ? "not-found"
+				 : op->rq->refused_status == 405 ? "method-not-allowed"
+				 : op->rq->refused_status == 413 ? "too-large"
+				 : op->rq->refused_status == 429 ? "too-many-requests"
+				 : op->rq->refused_status == 500 ? "internal"
+								 : "bad-request",
+				 "%s", op->rq->why.text);
+	if (row->run == NULL)
+		return op_not_found(op);
+	if (op->mac == NULL && !row->while_sealed)
+		return op_refuse(op, KMS_E_UNAVAILABLE, 503, "sealed",
+				 "The server is sealed: operators unseal it with kmsctl sys unseal.");
+	if (op->mac != NULL)
+		KMS_TRY(load_volume(op));
+	kms_err_t parsed = parse_body(op);
+	decide(op);
+	if (!op->decision.allowed)
+		return denied(op);
+	KMS_TRY(parsed);
+	if (row->no_query)
+		KMS_TRY(op_queries_known(op, NULL, 0));
+	if (is_volume_route(op->rq->op) && !op->has_volume && op->rq->op != OP_VOLUME_PUT)
+		return op_not_found(op);
+	bool replayed = false;
+	if (op->rq->idempotency_key[0] != '\0' && row->stores_answer)
+		KMS_TRY(idempotency_find(op, &replayed));
+	if (replayed)
+		return KMS_OK;
+	KMS_TRY(row->run(op));
+	if (op->rq->idempotency_key[0] != '\0' && row->stores_answer && op->answer != NULL)
+		KMS_TRY(idempotency_store(op));
+	return KMS_OK;
+}
+
+/* --- what is written of it
+ * ---------------------------------------------------------------------------------- */
+
+static void resource_uid(const op_t *op, char out[KEY_CAP])
+{
+	const core_request_t *rq = op->rq;
+	if (op->rq->op == OP_AUDIT_GET)
+		(void)snprintf(out, KEY_CAP, "%llu", (unsigned long long)rq->index);
+	else if (rq->service[0] != '\0' && rq->name[0] != '\0')
+		op_path3(op, out);
+	else if (rq->service[0] != '\0')
+		(void)snprintf(out, KEY_CAP, "%s/%s", rq->customer, rq->service);
+	else if (rq->name[0] != '\0')
+		(void)snprintf(out, KEY_CAP, "%s", rq->name);
+	else
+		(void)snprintf(out, KEY_CAP, "%s", rq->customer);
+	if (out[0] == '\0' && op->who == POLICY_NODE)
+		(void)snprintf(out, KEY_CAP, "%s", op->actor);
+}
+
+/* Refusals without an identity, or over its budget, are gathered: they must not be able to fill the log. */
+static bool is_gathered(const op_t *op)
+{
+	return op->slug != NULL &&
+	       (op->who == POLICY_ANONYMOUS || strcmp(op->slug, "too-many-requests") == 0);
+}
+
+/* An event joins the chain of the customer it is about; what a node does elsewhere joins its own customer's,
+ * and what is about nothing that exists the deployment's, so that made-up names make no chains. */
+static const char *chain_of(const op_t *op, kms_err_t e, const event_t *ev)
+{
+	if (op->who == POLICY_NODE)
+		return op->rq->caller.id.node.customer;
+	return e == KMS_E_NOTFOUND || op->who == POLICY_ANONYMOUS ? op->tenant : ev->customer;
+}
+
+static kms_err_t record(op_t *op, kms_err_t e)
+{
+	event_t ev;
+	char uid[KEY_CAP];
+	uint64_t index;
+	op_event(op, &ev);
+	ev.customer = chain_of(op, e, &ev);
+	resource_uid(op, uid);
+	ev.success = e == KMS_OK;
+	ev.status_code = e != KMS_OK ? op->slug : op->code != NULL ? op->code : "done";
+	ev.status_detail = e != KMS_OK ? op->why.text : "";
+	ev.resource_uid = uid;
+	ev.resource_type = rows[op->rq->op].type;
+	if (e == KMS_E_INTEGRITY)
+		ev.severity_id = 5;
+	else if (e != KMS_OK && e != KMS_E_DENIED)
+		ev.severity_id = 2;
+	if (e != KMS_OK && is_gathered(op)) {
+		if (op->job->gather == GATHER_NOT)
+			op->job->gather = gather_add(op->core->gather, op->rq->caller.ip, op->rq->op,
+						     op->slug, op->now_ms);
+		if (op->job->gather == GATHER_COUNTED)
+			return KMS_OK;
+		ev.count = 1;
+	}
+	return log_append(&op->core->log, op->txn, &ev, &index);
+}
+
+static kms_err_t write_answer(op_t *op)
+{
+	core_reply_t *r = &op->job->reply;
+	core_reply_free(r);
+	r->status = op->status;
+	r->content_type = "application/json";
+	return op->answer != NULL ? json_write(op->answer, &r->body) : KMS_OK;
+}
+
+static kms_err_t note_seen(op_t *op)
+{
+	if (op->who != POLICY_NODE || op->mac == NULL || op->now_ms - op->node.last_seen_ms < 60000 ||
+	    op->wrote)
+		return KMS_OK;
+	node_rec_t n;
+	KMS_TRY(record_get_node(op->txn, op->mac, op->actor, &n));
+	n.last_seen_ms = op->now_ms;
+	return record_put_node(op->txn, op->mac, op->actor, &n);
+}
+
+/* Failures that are ours, not the caller's, get a problem too. */
+static void name_failure(op_t *op, kms_err_t e)
+{
+	if (op->slug != NULL)
+		return;
+	if (e == KMS_E_INTEGRITY)
+		(void)op_refuse(op, e, 500, "integrity",
+				"A record failed its integrity check: nothing was released. Look at the "
+				"server's log.");
+	else if (e == KMS_E_NOTFOUND)
+		(void)op_not_found(op);
+	else
+		(void)op_refuse(op, e, 500, "internal", "The server could not do this (%s).",
+				kms_err_name(e));
+}
+
+static void op_clear(op_t *op)
+{
+	json_decref(op->body);
+	json_decref(op->answer);
+}
+
+static kms_err_t finish(op_t *op, kms_err_t e, bool *wake)
+{
+	if (e == KMS_E_FULL && op->slug == NULL)
+		return e; /* the store has no space: the whole batch goes */
+	if (e != KMS_OK && op->wrote)
+		return e; /* half an effect must not be committed */
+	if (e != KMS_OK)
+		name_failure(op, e);
+	if (op->job->parked)
+		return KMS_OK;
+	if (!op->events_done && !op->quiet)
+		KMS_TRY(record(op, e));
+	if (e != KMS_OK) {
+		uint32_t retry = op->status == 503 || op->status == 429 ? 2 : 0;
+		job_forget(op->job);
+		job_problem(op->job, op->status, op->slug, retry, op->why.text);
+		return KMS_OK;
+	}
+	*wake |= op->wake;
+	if (op->job->releases != NULL || op->job->query != NULL)
+		return KMS_OK;
+	return write_answer(op);
+}
+
+kms_err_t process_job(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms, bool *wake)
+{
+	op_t op = {.core = c,
+		   .txn = t,
+		   .job = job,
+		   .rq = &job->rq,
+		   .mac = keyring_mac(c->keys),
+		   .now_ms = now_ms,
+		   .actor_type = "anonymous",
+		   .decision = {.statement = "default-deny"}};
+	memcpy(op.path.customer, job->rq.customer, NAME_CAP);
+	memcpy(op.path.service, job->rq.service, NAME_CAP);
+	memcpy(op.path.name, job->rq.name, NAME_CAP);
+	job_forget(job);
+	kms_err_t e = run(&op);
+	if (e == KMS_OK && !op.job->parked)
+		e = note_seen(&op);
+	e = finish(&op, e, wake);
+	op_clear(&op);
+	return e;
+}
+
+kms_err_t process_outcome(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms)
+{
+	for (size_t i = 0; i < job->releases->n; i++) {
+		const release_t *r = &job->releases->item[i];
+		open_release_t open;
+		char uid[PATH3_CAP];
+		uint64_t index;
+		if (r->status != RELEASE_RELEASED)
+			continue;
+		KMS_TRY(log_open_take(t, r->event, &open));
+		path3_format(&r->volume, uid);
+		const core_op_info_t *info = core_op_info(job->rq.op);
+		event_t e = {.time_ms = now_ms,
+			     .operation = info->action,
+			     .class_uid = info->class_uid,
+			     .activity_id = info->activity_id,
+			     .success = job->opened,
+			     .status_code = job->opened ? "released" : "failed",
+			     .status_detail = job->opened ? "" : "the wrapped secret did not open",
+			     .severity_id = job->opened ? 1 : 5,
+			     .actor_name = open.actor,
+			     .actor_type = "node",
+			     .decision = "allow",
+			     .statement = "outcome",
+			     .ip = job->rq.caller.ip,
+			     .port = job->rq.caller.port,
+			     .request_id = open.request_id,
+			     .customer = r->volume.customer,
+			     .resource_uid = uid,
+			     .resource_type = "volume",
+			     .correlation_uid = open.uid};
+		KMS_TRY(log_append(&c->log, t, &e, &index));
+	}
+	return KMS_OK;
+}
+
+kms_err_t process_gathered(core_t *c, store_txn_t *t, const gather_row_t *row, int64_t now_ms)
+{
+	const core_op_info_t *info = core_op_info(row->op);
+	uint64_t index;
+	event_t e = {.time_ms = now_ms,
+		     .operation = info->action,
+		     .class_uid = info->class_uid,
+		     .activity_id = info->activity_id,
+		     .status_code = row->slug,
+		     .status_detail = "more of the same within the minute",
+		     .severity_id = 3,
+		     .actor_type = "anonymous",
+		     .decision = "deny",
+		     .statement = "default-deny",
+		     .ip = row->prefix,
+		     .resource_type = rows[row->op].type,
+		     .count = row->count};
+	return log_append(&c->log, t, &e, &index);
+}
+
+kms_err_t process_system(core_t *c, store_txn_t *t, const char *operation, int activity, const char *code,
+			 const char *detail, int64_t now_ms)
+{
+	uint64_t index;
+	event_t e = {.time_ms = now_ms,
+		     .operation = operation,
+		     .class_uid = 6002,
+		     .activity_id = activity,
+		     .success = true,
+		     .status_code = code,
+		     .status_detail = detail,
+		     .actor_name = "kms-server",
+		     .actor_type = "system",
+		     .decision = "allow",
+		     .statement = "system",
+		     .resource_type = "sys",
+		     .resource_uid = "kms-server"};
+	return log_append(&c->log, t, &e, &index);
+}

@@ -1,0 +1,121 @@
+#include "kms-server/core/internal.h"
+
+#include "common/base/scope.h"
+
+/* Each table is walked by key with a fresh cursor after every write (a write ends a cursor). */
+typedef kms_err_t (*visit_fn)(core_t *c, store_txn_t *t, const char *key, span_t value, int64_t now_ms,
+			      bool *wrote);
+
+static kms_err_t copy_key(span_t key, char out[KEY_CAP])
+{
+	if (key.n >= KEY_CAP)
+		return KMS_E_INTEGRITY;
+	memcpy(out, key.p, key.n);
+	out[key.n] = '\0';
+	return KMS_OK;
+}
+
+static kms_err_t walk(core_t *c, store_txn_t *t, store_table_t table, visit_fn visit, int64_t now_ms)
+{
+	char last[KEY_CAP] = "";
+	kms_err_t e = KMS_OK;
+	while (e == KMS_OK) {
+		SCOPED(store_cursor_freep) store_cursor_t *cur = NULL;
+		span_t key = {0}, value = {0};
+		bool wrote = false;
+		KMS_TRY(store_seek(t, table, span_str(last), STORE_UP, &cur));
+		while (!wrote && (e = store_next(cur, &key, &value)) == KMS_OK) {
+			if (last[0] != '\0' && span_eq(key, span_str(last)))
+				continue;
+			KMS_TRY(copy_key(key, last));
+			KMS_TRY(visit(c, t, last, value, now_ms, &wrote));
+		}
+	}
+	return e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+static kms_err_t log_destroyed(core_t *c, store_txn_t *t, const char *volume, const char *detail,
+			       int64_t now_ms)
+{
+	uint64_t index;
+	path3_t path;
+	if (path3_parse("volume", span_str(volume), &path, NULL) != KMS_OK)
+		return KMS_E_INTEGRITY;
+	event_t e = {.time_ms = now_ms,
+		     .operation = "key.destroy",
+		     .class_uid = 3004,
+		     .activity_id = 4,
+		     .success = true,
+		     .status_code = "done",
+		     .status_detail = detail,
+		     .actor_name = "kms-server",
+		     .actor_type = "system",
+		     .decision = "allow",
+		     .statement = "system",
+		     .customer = path.customer,
+		     .resource_uid = volume,
+		     .resource_type = "volume"};
+	return log_append(&c->log, t, &e, &index);
+}
+
+static uint32_t destroy_secrets(volume_rec_t *v, bool all, int64_t now_ms)
+{
+	uint32_t n = 0;
+	for (size_t i = 0; i < v->n_secrets; i++) {
+		volume_secret_t *s = &v->secrets[i];
+		bool due = s->state == SECRET_DEACTIVATED && now_ms - s->changed_ms >= DESTROY_DELAY_MS;
+		if (s->state == SECRET_DESTROYED || !(all || due))
+			continue;
+		volume_secret_destroy(s, now_ms);
+		n++;
+	}
+	return n;
+}
+
+static kms_err_t visit_volume(core_t *c, store_txn_t *t, const char *key, span_t value, int64_t now_ms,
+			      bool *wrote)
+{
+	volume_rec_t v;
+	char detail[96];
+	KMS_TRY(record_decode_volume(keyring_mac(c->keys), span_str(key), value, &v));
+	bool all = v.state == VOLUME_DEACTIVATED && v.destroy_after_ms != 0 && now_ms >= v.destroy_after_ms;
+	uint32_t n = destroy_secrets(&v, all, now_ms);
+	if (all)
+		v.state = VOLUME_DESTROYED;
+	if (n == 0 && !all)
+		return KMS_OK;
+	*wrote = true;
+	(void)snprintf(detail, sizeof detail, "%u secret versions destroyed%s", n,
+		       all ? ", and the volume with them" : "");
+	KMS_TRY(record_put_volume(t, keyring_mac(c->keys), key, &v));
+	return log_destroyed(c, t, key, detail, now_ms);
+}
+
+static kms_err_t visit_maint(core_t *c, store_txn_t *t, const char *key, span_t value, int64_t now_ms,
+			     bool *wrote)
+{
+	maint_rec_t m;
+	KMS_TRY(record_decode_maint(keyring_mac(c->keys), span_str(key), value, &m));
+	if (m.state == MAINT_CLOSED || now_ms < m.until_ms)
+		return KMS_OK;
+	*wrote = true;
+	return maint_close(c, t, key, &m, MAINT_CLOSED);
+}
+
+static kms_err_t visit_idem(core_t *c, store_txn_t *t, const char *key, span_t value, int64_t now_ms,
+			    bool *wrote)
+{
+	idem_rec_t rec;
+	KMS_TRY(record_decode_idem(keyring_mac(c->keys), span_str(key), value, &rec));
+	if (rec.expires_ms > now_ms)
+		return KMS_OK;
+	*wrote = true;
+	return store_del(t, STORE_IDEMPOTENCY, span_str(key));
+}
+
+kms_err_t sweep(core_t *c, store_txn_t *t, int64_t now_ms)
+{
+	KMS_TRY(walk(c, t, STORE_VOLUMES, visit_volume, now_ms));
+	KMS_TRY(walk(c, t, STORE_MAINTENANCE, visit_maint, now_ms));
+	return walk(c, t, STORE_IDEMPOTENCY, visit_idem, now_ms);
+}
