@@ -1,0 +1,136 @@
+# node-agent in a guest with real dm-crypt, kms-server and kmsctl on the host. Sourced by run.
+
+run_agent()
+{
+	start_kms || return 0
+	prepare_node || return 0
+	first_boot || return 0
+	boot_agent second "vm_wrote=$wrote" && wait_guest "agent, second boot" 120
+	cut_boots
+	end_process "$kms_pid"
+}
+
+# The KMS on the host's loopback, which a guest reaches as 10.0.2.2.
+start_kms()
+{
+	kms_port=$(free_port)
+	url=https://127.0.0.1:$kms_port
+	creds=$work/agent/creds
+	mkdir -p "$creds"
+	. "$vm_dir/guest/client.sh"
+	. "$vm_dir/guest/contract.sh"
+	check "agent: the host's server is initialised" "$bin/kms-server" init --dir "$work/agent/kms" --seal keyfile \
+		--name 10.0.2.2 --name 127.0.0.1 || return 1
+	take_operator "$work/agent/kms"
+	"$bin/kms-server" run --dir "$work/agent/kms" --listen "127.0.0.1:$kms_port" >"$work/agent/server.log" 2>&1 &
+	kms_pid=$!
+	remember $kms_pid
+	check "agent: the host's server is healthy" wait_for 20 health_is_ok
+}
+
+asked()
+{
+	local status
+	status=$(api operator "$@") && [[ $status == 20[01]* ]] || {
+		echo "$1 $2: $status"
+		return 1
+	}
+}
+
+prepare_node()
+{
+	local node=$work/agent/node
+	mkdir -p "$node/creds" "$node/state"
+	check "agent: customer" asked PUT /v1/customers/c '{}' || return 1
+	check "agent: service" asked PUT /v1/customers/c/services/s '{}' || return 1
+	check "agent: invitation" asked POST /v1/customers/c/services/s/nodes/node:invite '{}' "$work/agent/invite" || return 1
+	(umask 077 && jq -r .token "$work/agent/invite" >"$node/token")
+	cp "$creds/ca.pem" "$node/creds/"
+	empty_disk "$work/vol.img" 64M
+	empty_disk "$work/node.img" 32M
+	empty_disk "$work/f1.img" 32M
+	empty_disk "$work/f2.img" 32M
+	empty_disk "$work/f3.img" 32M
+	check "agent: the node's own disk" mkfs.ext4 -q -d "$node" "$work/node.img"
+}
+
+# boot_agent STEP APPEND
+boot_agent()
+{
+	start_guest "agent-$1" 768 "vm_scenario=agent vm_step=${1%%-*} vm_port=$kms_port $2" \
+		"$work/vol.img" "$work/node.img" "$work/f1.img" "$work/f2.img" "$work/f3.img"
+}
+
+last_written()
+{
+	grep -ao '^@wrote [0-9]*' "$console" | awk 'END {print $2 + 0}'
+}
+
+written_since()
+{
+	[ "$(last_written)" -gt "$1" ]
+}
+
+kmsctl_as_operator()
+{
+	KMS_ADDR=$url KMS_CACERT=$creds/ca.pem KMS_CLIENT_CERT=$creds/operator.pem KMS_CLIENT_KEY=$creds/operator.key \
+		"$bin/kmsctl" "$@"
+}
+
+first_boot()
+{
+	local at
+	boot_agent first ""
+	if ! wait_console 90 '^@ready'; then
+		cut_power
+		fold_console "$console"
+		fail "agent: the first boot comes to its files"
+		tail -n 20 "$console" | indent
+		return 1
+	fi
+	check "agent: a file is written before the rotation" wait_for 30 written_since 0
+	check "agent: kmsctl rotate --wait while it is mounted and written to" \
+		kmsctl_as_operator rotate --customer c --wait
+	at=$(last_written)
+	check "agent: writing goes on after the rotation" wait_for 30 written_since "$at"
+	wrote=$(last_written)
+	cut_power
+	fold_console "$console"
+	say "--    power cut with $wrote files written"
+}
+
+# Every named step of rotate and format that the agent has, each with a power cut right there.
+cut_boots()
+{
+	local points before=nothing disk_before=none disk n=0 at disks=(/dev/vdc /dev/vdd /dev/vde)
+	mapfile -t points < <(grep -aoE '\b(rotate|format)\.[a-z_-]{4,}\b' "$bin/node-agent" | sort -u)
+	if [ ${#points[@]} -eq 0 ] || ! grep -aq CLAVIGER_FAILPOINT "$bin/node-agent"; then
+		fail "agent: this build has no named steps (CLAVIGER_FAILPOINTS)"
+		return
+	fi
+	for at in "${points[@]}" nothing; do
+		n=$((n + 1))
+		disk=none
+		if [[ $at == format.* ]]; then
+			disk=${disks[0]:-}
+			disks=("${disks[@]:1}")
+			[ -n "$disk" ] || die "more named steps of format than disks"
+		fi
+		boot_agent "cut-$n" "vm_n=$n vm_before=$before vm_at=$at vm_disk=$disk vm_disk_before=$disk_before"
+		if [ "$at" = nothing ]; then
+			wait_guest "agent, after the last cut" 90
+		elif wait_console 90 '^@cut'; then
+			cut_power
+			fold_console "$console"
+			pass "power cut at $at"
+		else
+			cut_power
+			fold_console "$console"
+			fail "power cut at $at: the guest does not come so far"
+			tail -n 20 "$console" | indent
+			return
+		fi
+		before=$at
+		disk_before=$disk
+	done
+}
