@@ -23,6 +23,7 @@ typedef enum release_status { RELEASE_DENIED = 0, RELEASE_SUSPENDED, RELEASE_REL
 typedef struct release {
 	path3_t volume;
 	release_status_t status;
+	policy_decision_t decision;
 	uint64_t event;    /* index of the intent (or refusal) */
 	volume_rec_t *rec; /* RELEASED: as committed */
 } release_t;
@@ -159,6 +160,11 @@ KMS_MUST op_queries_known(op_t *op, const char *const *known, size_t n);
 KMS_MUST op_query_number(op_t *op, const char *key, int64_t min, int64_t max, int64_t dflt, int64_t *out);
 /* Sets the answer; steals body (NULL: NOMEM). */
 KMS_MUST op_answer(op_t *op, int status, json_t *body);
+
+/* What the policy says of this operation on a resource. */
+void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out);
+/* Whether the volume is bound to the calling node's very generation. */
+bool op_bound_to(const op_t *op, const volume_rec_t *v);
 
 /* Event with the actor, address and request of op. */
 void op_event(const op_t *op, event_t *e);

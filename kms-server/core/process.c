@@ -190,9 +190,10 @@ static kms_err_t load_volume(op_t *op)
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
 
-static bool bound_to(const op_t *op, const volume_rec_t *v)
+bool op_bound_to(const op_t *op, const volume_rec_t *v)
 {
-	return strcmp(v->node, op->rq->caller.id.node.name) == 0 && v->generation == op->node.generation;
+	return op->who == POLICY_NODE && strcmp(v->node, op->rq->caller.id.node.name) == 0 &&
+	       v->generation == op->node.generation;
 }
 
 static bool is_own(const op_t *op)
@@ -207,28 +208,27 @@ static bool is_own(const op_t *op)
 	if (strcmp(me->customer, op->rq->customer) != 0 || strcmp(me->service, op->rq->service) != 0)
 		return false;
 	if (op->has_volume)
-		return bound_to(op, &op->volume);
+		return op_bound_to(op, &op->volume);
 	if (op->rq->op != OP_VOLUME_PUT)
 		return false;
 	const char *node = json_string_value(json_object_get(op->body, "node"));
 	return node != NULL && strcmp(node, me->name) == 0;
 }
 
-static void decide(op_t *op)
+void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out)
 {
-	const core_request_t *rq = op->rq;
 	policy_request_t q = {.who = op->who,
 			      .operator_name = op->who == POLICY_OPERATOR ? op->actor : "",
 			      .role = op->who == POLICY_OPERATOR ? operator_role_name(op->oper.role) : "",
-			      .action = core_op_info(rq->op)->action,
-			      .customer = rq->customer,
-			      .service = rq->service,
-			      .type = rows[rq->op].type,
-			      .name = rq->name,
-			      .own = is_own(op)};
+			      .action = core_op_info(op->rq->op)->action,
+			      .customer = path->customer,
+			      .service = path->service,
+			      .type = type,
+			      .name = path->name,
+			      .own = own};
 	if (op->who == POLICY_NODE)
-		q.node = rq->caller.id.node;
-	policy_decide(op->core->policy, &q, &op->decision);
+		q.node = op->rq->caller.id.node;
+	policy_decide(op->core->policy, &q, out);
 }
 
 static kms_err_t denied(op_t *op)
@@ -283,7 +283,7 @@ static kms_err_t run(op_t *op)
 	if (op->mac != NULL)
 		KMS_TRY(load_volume(op));
 	kms_err_t parsed = parse_body(op);
-	decide(op);
+	op_decide(op, rows[op->rq->op].type, &op->path, is_own(op), &op->decision);
 	if (!op->decision.allowed)
 		return denied(op);
 	KMS_TRY(parsed);

@@ -40,16 +40,8 @@ static bool is_live(const volume_rec_t *v, const volume_secret_t *s)
 	return false;
 }
 
-static bool is_bound(const op_t *op, const volume_rec_t *v)
+static release_status_t status_of(const volume_rec_t *v)
 {
-	return op->who == POLICY_NODE && strcmp(v->node, op->rq->caller.id.node.name) == 0 &&
-	       v->generation == op->node.generation;
-}
-
-static release_status_t status_of(const op_t *op, const volume_rec_t *v)
-{
-	if (!is_bound(op, v))
-		return RELEASE_DENIED;
 	switch (v->state) {
 	case VOLUME_PRE_ACTIVE:
 	case VOLUME_ACTIVE:
@@ -87,10 +79,8 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 	e.resource_type = "volume";
 	e.success = r->status == RELEASE_RELEASED;
 	e.status_code = e.success ? "intent" : status_text(r->status);
-	if (r->status == RELEASE_DENIED) {
-		e.decision = "deny";
-		e.statement = "default-deny";
-	}
+	e.decision = r->decision.allowed ? "allow" : "deny";
+	e.statement = r->decision.statement;
 	KMS_TRY(log_append(&op->core->log, op->txn, &e, &r->event));
 	if (!e.success)
 		return KMS_OK;
@@ -114,10 +104,12 @@ kms_err_t release_one(op_t *op, release_set_t *set, const path3_t *path, bool ro
 		return KMS_E_NOMEM;
 	path3_format(path, key);
 	kms_err_t e = record_get_volume(op->txn, op->mac, key, v);
-	if (e == KMS_OK)
-		r->status = status_of(op, v);
-	else if (e != KMS_E_NOTFOUND)
+	if (e != KMS_OK && e != KMS_E_NOTFOUND)
 		return e;
+	/* decided for each volume: one of somebody else's in the list does not spoil the others */
+	op_decide(op, "volume", path, e == KMS_OK && op_bound_to(op, v), &r->decision);
+	if (e == KMS_OK && r->decision.allowed)
+		r->status = status_of(v);
 	if (r->status == RELEASE_RELEASED && set->service_key == NULL)
 		KMS_TRY(keyring_service_key(op->core->keys, op->txn, path->customer, path->service,
 					    &set->service_key));
