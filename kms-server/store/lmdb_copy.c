@@ -65,16 +65,18 @@ static kms_err_t run_until_snapshot(lmdb_copy_t *c)
 	return KMS_E_UNAVAILABLE;
 }
 
+/* The writer is held off first: entering before would be waiting for a writer who may be waiting for us to
+ * leave, so that the map can grow. */
 static kms_err_t start_held(lmdb_copy_t *c)
 {
-	KMS_TRY(lmdb_env_enter_read(c->env));
-	kms_err_t e = lmdb_env_hold_writer(c->env);
+	KMS_TRY(lmdb_env_hold_writer(c->env));
+	kms_err_t e = lmdb_env_enter_read(c->env);
 	if (e == KMS_OK) {
 		e = run_until_snapshot(c);
-		lmdb_env_release_writer(c->env);
+		if (e != KMS_OK)
+			lmdb_env_leave_read(c->env);
 	}
-	if (e != KMS_OK)
-		lmdb_env_leave_read(c->env);
+	lmdb_env_release_writer(c->env);
 	return e;
 }
 

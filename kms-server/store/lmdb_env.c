@@ -1,41 +1,12 @@
 #include "kms-server/store/lmdb_env.h"
 
-#include "common/base/reader.h"
-#include "common/base/scope.h"
-
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#define MAP_FIRST       (UINT64_C(1) << 30)
-#define MAP_MAX_DEFAULT (UINT64_C(64) << 30)
-#define READERS_MAX     1024U
-#define WAIT_S          5 /* for others to leave; a copy to a slow disk may stay much longer */
-
-static const char *const TABLE_NAMES[STORE_TABLES] = {
-	[STORE_META] = "meta",
-	[STORE_CUSTOMERS] = "customers",
-	[STORE_SERVICES] = "services",
-	[STORE_NODES] = "nodes",
-	[STORE_OPERATORS] = "operators",
-	[STORE_VOLUMES] = "volumes",
-	[STORE_NODE_VOLUMES] = "node-volumes",
-	[STORE_EVENTS] = "events",
-	[STORE_CHAINS] = "chains",
-	[STORE_MAINTENANCE] = "maintenance",
-	[STORE_TASKS] = "tasks",
-	[STORE_IDEMPOTENCY] = "idempotency",
-	[STORE_OPEN] = "open",
-};
-#define SCHEMA_DB  "store"
-#define SCHEMA_KEY "schema"
-
-const char *lmdb_store_table_name(store_table_t table)
-{
-	return TABLE_NAMES[table];
-}
+#define WRITE_MAX (4 << 20) /* bytes: more than 64 pages at once, or one large value */
+#define WAIT_S    5         /* for others to leave; a copy to a slow disk may stay much longer */
 
 kms_err_t lmdb_err(int rc)
 {
@@ -66,15 +37,10 @@ kms_err_t lmdb_err(int rc)
 	}
 }
 
-static kms_err_t fail_rc(diag_t *why, const char *what, const char *dir, int rc)
-{
-	return diag_fail(why, lmdb_err(rc), "%s %s: %s", what, dir, mdb_strerror(rc));
-}
-
 /* --- who is in
  * ---------------------------------------------------------------------------------------------- */
 
-static kms_err_t sync_init(lmdb_env_t *env)
+kms_err_t lmdb_env_sync_init(lmdb_env_t *env)
 {
 	pthread_condattr_t attr;
 	if (pthread_condattr_init(&attr) != 0)
@@ -93,11 +59,11 @@ static kms_err_t sync_init(lmdb_env_t *env)
 	return KMS_OK;
 }
 
-static struct timespec deadline(void)
+static struct timespec deadline(time_t seconds)
 {
 	struct timespec t = {0};
 	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += WAIT_S;
+	t.tv_sec += seconds;
 	return t;
 }
 
@@ -116,7 +82,7 @@ kms_err_t lmdb_env_enter_read(lmdb_env_t *env)
 {
 	if (atomic_load(&env->dead))
 		return KMS_E_IO;
-	struct timespec end = deadline();
+	struct timespec end = deadline(WAIT_S);
 	kms_err_t e = KMS_OK;
 	(void)pthread_mutex_lock(&env->lock);
 	while (env->hold_readers && e == KMS_OK)
@@ -138,7 +104,7 @@ kms_err_t lmdb_env_enter_write(lmdb_env_t *env)
 {
 	if (atomic_load(&env->dead))
 		return KMS_E_IO;
-	struct timespec end = deadline();
+	struct timespec end = deadline(WAIT_S);
 	kms_err_t e = KMS_OK;
 	(void)pthread_mutex_lock(&env->lock);
 	while ((env->hold_writer || env->hold_readers) && !env->writing && e == KMS_OK)
@@ -160,7 +126,7 @@ void lmdb_env_leave_write(lmdb_env_t *env)
 
 kms_err_t lmdb_env_hold_writer(lmdb_env_t *env)
 {
-	struct timespec end = deadline();
+	struct timespec end = deadline(WAIT_S);
 	kms_err_t e = KMS_OK;
 	(void)pthread_mutex_lock(&env->lock);
 	while ((env->hold_writer || env->writing) && e == KMS_OK)
@@ -199,9 +165,9 @@ static kms_err_t move_map(lmdb_env_t *env, size_t size)
 }
 
 /* Holds newcomers back until those that are in have left, then moves the map. */
-static kms_err_t move_when_idle(lmdb_env_t *env, size_t size, bool own_write)
+static kms_err_t move_when_idle(lmdb_env_t *env, size_t size, bool own_write, time_t wait_s)
 {
-	struct timespec end = deadline();
+	struct timespec end = deadline(wait_s);
 	kms_err_t e = KMS_OK;
 	(void)pthread_mutex_lock(&env->lock);
 	while (env->hold_readers && e == KMS_OK)
@@ -218,17 +184,34 @@ static kms_err_t move_when_idle(lmdb_env_t *env, size_t size, bool own_write)
 	return e;
 }
 
-kms_err_t lmdb_env_grow(lmdb_env_t *env)
+static kms_err_t grow(lmdb_env_t *env, time_t wait_s)
 {
 	size_t now = map_size(env);
 	if (now >= env->map_max)
 		return KMS_E_FULL;
-	return move_when_idle(env, now > env->map_max / 2 ? env->map_max : now * 2, true);
+	return move_when_idle(env, now > env->map_max / 2 ? env->map_max : now * 2, true, wait_s);
+}
+
+kms_err_t lmdb_env_grow(lmdb_env_t *env)
+{
+	return grow(env, WAIT_S);
+}
+
+kms_err_t lmdb_env_grow_early(lmdb_env_t *env)
+{
+	MDB_envinfo info = {0};
+	MDB_stat st = {0};
+	if (mdb_env_info(env->mdb, &info) != 0 || mdb_env_stat(env->mdb, &st) != 0)
+		return KMS_E_IO;
+	if (info.me_last_pgno < info.me_mapsize / st.ms_psize / 4 * 3)
+		return KMS_OK;
+	kms_err_t e = grow(env, 0);
+	return e == KMS_E_FULL ? KMS_OK : e;
 }
 
 kms_err_t lmdb_env_adopt(lmdb_env_t *env)
 {
-	return move_when_idle(env, 0, false);
+	return move_when_idle(env, 0, false, WAIT_S);
 }
 
 int lmdb_env_read_txn(lmdb_env_t *env, MDB_txn **out)
@@ -258,211 +241,24 @@ static bool panicked(lmdb_env_t *env)
 	return rc != 0;
 }
 
+/* LMDB reports a write that was cut short by a full disk as EIO: the file system itself is asked for the room
+ * that one of LMDB's writes takes. What it grants stays reserved for the next commit. */
+static bool disk_full(lmdb_env_t *env)
+{
+	int fd = -1;
+	struct stat st;
+	if (mdb_env_get_fd(env->mdb, &fd) != 0 || fstat(fd, &st) != 0)
+		return false;
+	int rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, WRITE_MAX);
+	return rc != 0 && (errno == ENOSPC || errno == EDQUOT);
+}
+
 kms_err_t lmdb_env_commit_failed(lmdb_env_t *env, int rc)
 {
-	bool space = rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL || rc == MDB_TXN_FULL;
+	bool space = rc == ENOSPC || rc == EDQUOT || rc == MDB_MAP_FULL || rc == MDB_TXN_FULL ||
+		     (rc == EIO && disk_full(env));
 	if (space && !panicked(env))
 		return KMS_E_FULL;
 	atomic_store(&env->dead, true);
 	return KMS_E_IO;
-}
-
-/* --- opening
- * ------------------------------------------------------------------------------------------------ */
-
-static kms_err_t check_private(const char *path, mode_t type, diag_t *why)
-{
-	struct stat st;
-	if (lstat(path, &st) != 0)
-		return diag_fail(why, errno == ENOENT ? KMS_E_NOTFOUND : KMS_E_IO, "%s: %s", path,
-				 strerror(errno));
-	if ((st.st_mode & S_IFMT) != type)
-		return diag_fail(why, KMS_E_DENIED, "%s is not a %s", path,
-				 type == S_IFDIR ? "folder" : "regular file");
-	if ((st.st_mode & 077) != 0)
-		return diag_fail(why, KMS_E_DENIED, "%s may be used by others than its owner (mode %04o)",
-				 path, (unsigned)(st.st_mode & 07777));
-	if (st.st_uid != geteuid() && st.st_uid != 0)
-		return diag_fail(why, KMS_E_DENIED, "%s belongs to another user (uid %u)", path,
-				 (unsigned)st.st_uid);
-	return KMS_OK;
-}
-
-static kms_err_t data_path(const char *dir, char **out)
-{
-	return asprintf(out, "%s/data.mdb", dir) < 0 ? KMS_E_NOMEM : KMS_OK;
-}
-
-static kms_err_t check_files(const char *dir, bool create, uint64_t *data_size, diag_t *why)
-{
-	if (create && mkdir(dir, 0700) != 0 && errno != EEXIST)
-		return diag_fail(why, KMS_E_IO, "cannot create %s: %s", dir, strerror(errno));
-	KMS_TRY(check_private(dir, S_IFDIR, why));
-	SCOPED(freep) char *path = NULL;
-	KMS_TRY(data_path(dir, &path));
-	struct stat st;
-	if (create && lstat(path, &st) != 0 && errno == ENOENT)
-		return KMS_OK;
-	KMS_TRY(check_private(path, S_IFREG, why));
-	if (stat(path, &st) != 0)
-		return diag_fail(why, KMS_E_IO, "%s: %s", path, strerror(errno));
-	*data_size = (uint64_t)st.st_size;
-	return KMS_OK;
-}
-
-/* Reading a page behind the file's end is a SIGBUS, so a file that was cut off is found here. */
-static kms_err_t check_length(lmdb_env_t *env, const char *dir, diag_t *why)
-{
-	MDB_envinfo info = {0};
-	MDB_stat stat_ = {0};
-	int fd = -1;
-	struct stat st;
-	if (mdb_env_info(env->mdb, &info) != 0 || mdb_env_stat(env->mdb, &stat_) != 0 ||
-	    mdb_env_get_fd(env->mdb, &fd) != 0 || fstat(fd, &st) != 0)
-		return diag_fail(why, KMS_E_IO, "%s: cannot be examined", dir);
-	uint64_t need = ((uint64_t)info.me_last_pgno + 1) * stat_.ms_psize;
-	if ((uint64_t)st.st_size < need)
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "%s/data.mdb is cut off: %" PRIu64 " bytes of %" PRIu64, dir,
-				 (uint64_t)st.st_size, need);
-	return KMS_OK;
-}
-
-/* No MDB_NOSYNC, NOMETASYNC, WRITEMAP, MAPASYNC, NOMEMINIT: each gives up durability, protection from stray
- * writes or zeroed pages. MDB_NOTLS ties a reader's slot to its transaction and not to a thread: a thread of
- * the HTTP pool may then hold two at once or hand one on, and a thread that ends leaves no slot behind that
- * keeps old pages alive. */
-static kms_err_t env_open(lmdb_env_t *env, const char *dir, uint64_t data_size, diag_t *why)
-{
-	uint64_t first = data_size > MAP_FIRST / 2 ? data_size * 2 : MAP_FIRST;
-	unsigned flags = MDB_NOTLS | (env->read_only ? MDB_RDONLY : 0U);
-	int rc = mdb_env_create(&env->mdb);
-	if (rc == 0)
-		rc = mdb_env_set_mapsize(env->mdb, first < env->map_max ? (size_t)first : env->map_max);
-	if (rc == 0)
-		rc = mdb_env_set_maxdbs(env->mdb, STORE_TABLES + 1);
-	if (rc == 0)
-		rc = mdb_env_set_maxreaders(env->mdb, READERS_MAX);
-	if (rc == 0)
-		rc = mdb_env_open(env->mdb, dir, flags, 0600);
-	if (rc == 0 && !env->read_only)
-		rc = mdb_reader_check(env->mdb, NULL);
-	return rc == 0 ? KMS_OK : fail_rc(why, "cannot open the database in", dir, rc);
-}
-
-static int open_tables(lmdb_env_t *env, MDB_txn *txn, unsigned flags, MDB_dbi *schema, const char **at)
-{
-	*at = SCHEMA_DB;
-	int rc = mdb_dbi_open(txn, SCHEMA_DB, flags, schema);
-	for (int i = 0; rc == 0 && i < STORE_TABLES; i++) {
-		*at = TABLE_NAMES[i];
-		rc = mdb_dbi_open(txn, TABLE_NAMES[i], flags, &env->dbi[i]);
-	}
-	return rc;
-}
-
-static int put_schema(MDB_txn *txn, MDB_dbi db)
-{
-	uint8_t v[4] = {0, 0, 0, LMDB_STORE_SCHEMA};
-	MDB_val key = {sizeof(SCHEMA_KEY) - 1, SCHEMA_KEY};
-	MDB_val value = {sizeof(v), v};
-	return mdb_put(txn, db, &key, &value, 0);
-}
-
-static kms_err_t create_in(lmdb_env_t *env, MDB_txn *txn, const char *dir, diag_t *why)
-{
-	MDB_stat st = {0};
-	int rc = mdb_env_stat(env->mdb, &st);
-	if (rc == 0 && st.ms_entries > 0)
-		return diag_fail(why, KMS_E_CONFLICT, "%s holds a database already", dir);
-	MDB_dbi schema = 0;
-	const char *at = NULL;
-	if (rc == 0)
-		rc = open_tables(env, txn, MDB_CREATE, &schema, &at);
-	if (rc == 0)
-		rc = put_schema(txn, schema);
-	return rc == 0 ? KMS_OK : fail_rc(why, "cannot create the tables in", dir, rc);
-}
-
-static kms_err_t create_tables(lmdb_env_t *env, const char *dir, diag_t *why)
-{
-	MDB_txn *txn = NULL;
-	int rc = mdb_txn_begin(env->mdb, NULL, 0, &txn);
-	if (rc != 0)
-		return fail_rc(why, "cannot write to", dir, rc);
-	kms_err_t e = create_in(env, txn, dir, why);
-	if (e != KMS_OK) {
-		mdb_txn_abort(txn);
-		return e;
-	}
-	rc = mdb_txn_commit(txn);
-	return rc == 0 ? KMS_OK : fail_rc(why, "cannot write to", dir, rc);
-}
-
-static kms_err_t check_schema(MDB_txn *txn, MDB_dbi db, const char *dir, diag_t *why)
-{
-	MDB_val key = {sizeof(SCHEMA_KEY) - 1, SCHEMA_KEY};
-	MDB_val value = {0};
-	int rc = mdb_get(txn, db, &key, &value);
-	if (rc == MDB_NOTFOUND)
-		return diag_fail(why, KMS_E_INTEGRITY, "%s: the database names no schema version", dir);
-	if (rc != 0)
-		return fail_rc(why, "cannot read", dir, rc);
-	reader_t r = reader_of(span_of(value.mv_data, value.mv_size));
-	uint32_t version = reader_u32(&r);
-	if (reader_done(&r) != KMS_OK || version != LMDB_STORE_SCHEMA)
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "%s: schema version %" PRIu32 ", this program knows %u", dir, version,
-				 LMDB_STORE_SCHEMA);
-	return KMS_OK;
-}
-
-static kms_err_t find_tables(lmdb_env_t *env, const char *dir, diag_t *why)
-{
-	MDB_txn *txn = NULL;
-	int rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
-	if (rc != 0)
-		return fail_rc(why, "cannot read", dir, rc);
-	MDB_dbi schema = 0;
-	const char *at = NULL;
-	rc = open_tables(env, txn, 0, &schema, &at);
-	kms_err_t e = rc == 0 ? check_schema(txn, schema, dir, why) : KMS_E_INTEGRITY;
-	if (e != KMS_OK) {
-		mdb_txn_abort(txn);
-		if (rc != 0)
-			return diag_fail(why, KMS_E_INTEGRITY, "%s: no table %s: %s", dir, at,
-					 mdb_strerror(rc));
-		return e;
-	}
-	/* handles opened in a transaction last only if it is committed, a reader's too */
-	rc = mdb_txn_commit(txn);
-	return rc == 0 ? KMS_OK : fail_rc(why, "cannot read", dir, rc);
-}
-
-kms_err_t lmdb_env_open(const char *dir, const lmdb_store_options_t *options, lmdb_env_t *out, diag_t *why)
-{
-	if (options->create && options->read_only)
-		return diag_fail(why, KMS_E_INVALID, "a database cannot be created read-only");
-	out->map_max = (size_t)(options->map_size_max > 0 ? options->map_size_max : MAP_MAX_DEFAULT);
-	out->read_only = options->read_only;
-	uint64_t data_size = 0;
-	KMS_TRY(check_files(dir, options->create, &data_size, why));
-	KMS_TRY(sync_init(out));
-	KMS_TRY(env_open(out, dir, data_size, why));
-	KMS_TRY(check_length(out, dir, why));
-	if (options->create)
-		return create_tables(out, dir, why);
-	return find_tables(out, dir, why);
-}
-
-void lmdb_env_close(lmdb_env_t *env)
-{
-	if (env->mdb != NULL)
-		mdb_env_close(env->mdb);
-	env->mdb = NULL;
-	if (env->lock_made) {
-		(void)pthread_mutex_destroy(&env->lock);
-		(void)pthread_cond_destroy(&env->changed);
-	}
-	env->lock_made = false;
 }

@@ -27,8 +27,11 @@ typedef struct lmdb_env {
 } lmdb_env_t;
 
 KMS_MUST lmdb_env_open(const char *dir, const lmdb_store_options_t *options, lmdb_env_t *out, diag_t *why);
-/* Also of one that lmdb_env_open left half made. */
+/* Also of one that lmdb_env_open left half made. Both in lmdb_open.c. */
 void lmdb_env_close(lmdb_env_t *env);
+
+/* Part of lmdb_env_open. */
+KMS_MUST lmdb_env_sync_init(lmdb_env_t *env);
 
 /* LMDB's and the system's codes in ours. */
 kms_err_t lmdb_err(int rc);
@@ -49,6 +52,9 @@ void lmdb_env_release_writer(lmdb_env_t *env);
 /* Doubles the map, by the writer, between its transactions (inside enter_write). Waits for readers to leave;
  * FULL at the greatest size, or when they stay. IO: the map is gone, env is dead. */
 KMS_MUST lmdb_env_grow(lmdb_env_t *env);
+/* The same when the map is three quarters full and nobody is in it at this moment, so that a writer seldom
+ * has to wait for readers, and a long copy seldom stands in its way. No room to grow is no error. */
+KMS_MUST lmdb_env_grow_early(lmdb_env_t *env);
 /* Another process made the database larger than our map: takes over its size. Outside of enter_*. */
 KMS_MUST lmdb_env_adopt(lmdb_env_t *env);
 

@@ -70,10 +70,12 @@ static kms_err_t begin_read_mdb(lmdb_env_t *env, MDB_txn **out)
 static kms_err_t begin_write_mdb(lmdb_env_t *env, MDB_txn **out)
 {
 	KMS_TRY(lmdb_env_enter_write(env));
-	int rc = mdb_txn_begin(env->mdb, NULL, 0, out);
-	if (rc == 0)
+	kms_err_t e = lmdb_env_grow_early(env);
+	int rc = e == KMS_OK ? mdb_txn_begin(env->mdb, NULL, 0, out) : 0;
+	if (e == KMS_OK && rc == 0)
 		return KMS_OK;
 	lmdb_env_leave_write(env);
+	KMS_TRY(e);
 	if (rc == MDB_MAP_RESIZED)
 		/* another process wrote: the caller's idea of the log is old as well */
 		return lmdb_env_adopt(env) == KMS_OK ? KMS_E_CONFLICT : KMS_E_IO;

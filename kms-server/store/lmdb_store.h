@@ -13,6 +13,7 @@
 
 typedef struct lmdb_store_options {
 	uint64_t map_size_max; /* bytes the database may grow to; 0: 64 GiB. A write past it is FULL */
+	uint64_t map_size;     /* bytes of address space to begin with; 0: 1 GiB. Doubles as it fills */
 	bool read_only;        /* no write transactions */
 	bool create;           /* makes folder and tables; CONFLICT where a database is already */
 } lmdb_store_options_t;

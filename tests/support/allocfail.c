@@ -1,0 +1,74 @@
+#include "tests/support/allocfail.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+
+static atomic_uint left;
+static atomic_bool happened;
+
+void allocfail_arm(unsigned nth)
+{
+	atomic_store(&happened, false);
+	atomic_store(&left, nth);
+}
+
+bool allocfail_happened(void)
+{
+	return atomic_load(&happened);
+}
+
+#ifdef SANITIZED
+
+bool allocfail_supported(void)
+{
+	return false;
+}
+
+#else
+
+/* The C library's own names for its allocator, of which these three are then the only users' entries. */
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t k, size_t n);
+void *__libc_realloc(void *p, size_t n);
+void *malloc(size_t n);
+void *calloc(size_t k, size_t n);
+void *realloc(void *p, size_t n);
+
+bool allocfail_supported(void)
+{
+	return true;
+}
+
+static bool fails(void)
+{
+	if (atomic_load(&left) == 0 || atomic_fetch_sub(&left, 1) != 1)
+		return false;
+	atomic_store(&happened, true);
+	return true;
+}
+
+void *malloc(size_t n)
+{
+	return fails() ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t k, size_t n)
+{
+	return fails() ? NULL : __libc_calloc(k, n);
+}
+
+void *realloc(void *p, size_t n)
+{
+	return fails() ? NULL : __libc_realloc(p, n);
+}
+
+#endif
