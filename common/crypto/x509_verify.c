@@ -141,6 +141,10 @@ static kms_err_t check_use(X509 *cert, diag_t *why)
 	uint32_t eku = X509_get_extended_key_usage(cert);
 	if (eku == UINT32_MAX || (eku & XKU_SSL_CLIENT) == 0)
 		return diag_fail(why, KMS_E_DENIED, "the certificate is not for TLS clients");
+	/* what the CA signs with; a weaker digest would let a second certificate of the same signature be
+	 * sought */
+	if (X509_get_signature_nid(cert) != NID_ecdsa_with_SHA256)
+		return diag_fail(why, KMS_E_DENIED, "the certificate is not signed by ECDSA with SHA-256");
 	if (X509_check_ca(cert) != 0)
 		return diag_fail(why, KMS_E_DENIED, "the certificate is a CA's, not a peer's");
 	return KMS_OK;
