@@ -8,8 +8,7 @@
 
 #define EXAMINE_MAX 4000U
 
-/* --- asking
- * ------------------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 static kms_err_t copy_text(op_t *op, const char *key, char *out, size_t cap)
 {
@@ -101,8 +100,7 @@ kms_err_t op_audit_get(op_t *op)
 			 json_pack("{s:I, s:o}", "index", (json_int_t)op->rq->index, "event", event));
 }
 
-/* --- matching
- * ----------------------------------------------------------------------------------------------- */
+/* --- matching --- */
 
 static const char *text_at(const json_t *o, const char *name)
 {
@@ -164,8 +162,7 @@ static bool matches(const audit_query_t *q, const json_t *e)
 	return matches_parties(q, e);
 }
 
-/* --- a page
- * ------------------------------------------------------------------------------------------------- */
+/* --- a page --- */
 
 typedef struct page {
 	int64_t found;

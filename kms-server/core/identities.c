@@ -16,8 +16,7 @@ static json_t *hex_json(const uint8_t *p, size_t n)
 	return json_string(hex);
 }
 
-/* --- nodes
- * -------------------------------------------------------------------------------------------------- */
+/* --- nodes --- */
 
 static json_t *node_json(const char *path, const node_rec_t *n)
 {
@@ -146,8 +145,7 @@ kms_err_t op_node_state(op_t *op)
 	return op_answer(op, 200, node_json(key, &n));
 }
 
-/* --- enrolment and renewal
- * ---------------------------------------------------------------------------------- */
+/* --- enrolment and renewal --- */
 
 typedef struct enroll_body {
 	char secret[64];
@@ -304,8 +302,7 @@ kms_err_t op_renew(op_t *op)
 	return renew_record(op, &id);
 }
 
-/* --- operators
- * ---------------------------------------------------------------------------------------------- */
+/* --- operators --- */
 
 static json_t *operator_json(const char *name, const operator_rec_t *o)
 {

@@ -7,6 +7,7 @@
 #include "kms-server/core/budget.h"
 #include "kms-server/core/core.h"
 #include "kms-server/core/gather.h"
+#include "kms-server/core/joblist.h"
 #include "kms-server/core/keyring.h"
 #include "kms-server/core/log.h"
 #include "policy/decide.h"
@@ -16,6 +17,9 @@
 
 #define KEY_CAP     (5U * NAME_CAP) /* the longest key of any table, as text */
 #define RELEASE_MAX 256U
+/* requests a second of one identity, and at once */
+#define CORE_BUDGET_RATE  300U
+#define CORE_BUDGET_BURST 1000U
 
 typedef enum release_status { RELEASE_DENIED = 0, RELEASE_SUSPENDED, RELEASE_RELEASED } release_status_t;
 
@@ -67,11 +71,6 @@ struct core_job {
 	bool opened;             /* JOB_OUTCOME: whether that went well */
 	audit_query_t *query;    /* a search that core_finish carries out */
 };
-
-typedef struct job_list {
-	core_job_t *first, **end;
-	size_t n;
-} job_list_t;
 
 struct core {
 	store_t *store;
@@ -161,6 +160,8 @@ KMS_MUST op_query_number(op_t *op, const char *key, int64_t min, int64_t max, in
 /* Sets the answer; steals body (NULL: NOMEM). */
 KMS_MUST op_answer(op_t *op, int status, json_t *body);
 
+/* Who calls: fills who, actor and its record, or refuses (who.c). */
+KMS_MUST op_identify(op_t *op);
 /* What the policy says of this operation on a resource. */
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out);
 /* Whether the volume is bound to the calling node's very generation. */
@@ -177,8 +178,7 @@ void op_path3(const op_t *op, char out[PATH3_CAP]);
 typedef kms_err_t (*page_item_fn)(op_t *op, json_t *items, span_t key, span_t value);
 KMS_MUST op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each);
 
-/* --- process.c
- * ---------------------------------------------------------------------------------------------- */
+/* --- process.c --- */
 
 /* Identity → decision → effect → events, in the transaction. OK also for refusals (the answer is in the job).
  * FULL, or any other error: drop the transaction. */
@@ -195,15 +195,13 @@ void job_free(core_job_t *job);
 /* Drops the result. */
 void job_forget(core_job_t *job);
 
-/* --- sweep.c: what time alone does
- * -------------------------------------------------------------------------- */
+/* --- sweep.c: what time alone does --- */
 
 #define DESTROY_DELAY_MS (INT64_C(7) * 24 * 3600 * 1000)
 /* Destroys what is due, closes maintenance events whose window has ended, drops old idempotency records. */
 KMS_MUST sweep(core_t *c, store_txn_t *t, int64_t now_ms);
 
-/* --- handlers
- * ----------------------------------------------------------------------------------------------- */
+/* --- handlers --- */
 
 typedef kms_err_t (*op_fn)(op_t *op);
 

@@ -1,19 +1,17 @@
 /* Maintenance events and the tasks that they make for nodes. Two kinds of key in STORE_TASKS:
  *   m/ID/customer/service/volume            the task's record
  *   n/customer/service/node/ID/volume       empty: what a node still has to do */
-#include "kms-server/core/internal.h"
+#include "kms-server/core/maintenance.h"
 
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
 
 #define EVENT_VOLUMES_MAX 20000U
-#define TASKS_A_POLL      64U
 #define DEFAULT_WINDOW_S  (24 * 3600)
 #define MAX_WINDOW_S      (30 * 24 * 3600)
-#define POLLS_A_NODE      2U
 
-static void task_key(const char *id, const path3_t *volume, char out[KEY_CAP])
+void maint_task_key(const char *id, const path3_t *volume, char out[KEY_CAP])
 {
 	(void)snprintf(out, KEY_CAP, "m/%.39s/%s/%s/%.63s", id, volume->customer, volume->service,
 		       volume->name);
@@ -31,13 +29,12 @@ static kms_err_t del_if_there(store_txn_t *t, const char *key)
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
 
-static bool is_open(const maint_rec_t *m, int64_t now_ms)
+bool maint_is_open(const maint_rec_t *m, int64_t now_ms)
 {
 	return m->state == MAINT_OPEN && now_ms < m->until_ms;
 }
 
-/* --- as JSON
- * ------------------------------------------------------------------------------------------------ */
+/* --- as JSON --- */
 
 static json_t *maint_json(const char *id, const maint_rec_t *m, int64_t now_ms)
 {
@@ -53,8 +50,7 @@ static json_t *maint_json(const char *id, const maint_rec_t *m, int64_t now_ms)
 		(json_int_t)m->running, "done", (json_int_t)m->done, "failed", (json_int_t)m->failed);
 }
 
-/* --- making one
- * --------------------------------------------------------------------------------------------- */
+/* --- making one --- */
 
 typedef struct found_volume {
 	path3_t path;
@@ -127,7 +123,7 @@ static kms_err_t add_task(op_t *op, const char *id, const found_volume_t *f, mai
 		node_key(id, &f->path, f->node, key);
 		KMS_TRY(store_put(op->txn, STORE_TASKS, span_str(key), span_str("")));
 	}
-	task_key(id, &f->path, key);
+	maint_task_key(id, &f->path, key);
 	return record_put_task(op->txn, op->mac, key, &task);
 }
 
@@ -220,8 +216,7 @@ kms_err_t op_maint_create(op_t *op)
 	return op_answer(op, 201, maint_json(id, &m, op->now_ms));
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------ */
+/* --- reading --- */
 
 static kms_err_t load(op_t *op, const char *id, maint_rec_t *m)
 {
@@ -284,8 +279,7 @@ kms_err_t op_maint_list(op_t *op)
 	return op_page(op, STORE_MAINTENANCE, "", maint_item);
 }
 
-/* --- changing
- * ----------------------------------------------------------------------------------------------- */
+/* --- changing --- */
 
 /* The nodes' keys of an event that has ended would only make their polls longer. */
 static kms_err_t drop_node_keys(core_t *c, store_txn_t *t, const char *id)
@@ -357,13 +351,12 @@ static void count_out(maint_rec_t *m, task_state_t s)
 }
 
 /* A task has ended one way or the other. */
-static kms_err_t end_task(op_t *op, const char *id, const path3_t *volume, task_state_t to,
-			  const char *detail)
+kms_err_t maint_end_task(op_t *op, const char *id, const path3_t *volume, task_state_t to, const char *detail)
 {
 	maint_rec_t m;
 	task_rec_t task;
 	char key[KEY_CAP], gone[KEY_CAP];
-	task_key(id, volume, key);
+	maint_task_key(id, volume, key);
 	KMS_TRY(record_get_maint(op->txn, op->mac, id, &m));
 	KMS_TRY(record_get_task(op->txn, op->mac, key, &task));
 	if (task.state == TASK_DONE || task.state == to)
@@ -387,143 +380,5 @@ static kms_err_t end_task(op_t *op, const char *id, const path3_t *volume, task_
 
 kms_err_t maint_task_done(op_t *op, const char *id, const path3_t *volume)
 {
-	return end_task(op, id, volume, TASK_DONE, "");
-}
-
-/* --- the node's side
- * ---------------------------------------------------------------------------------------- */
-
-typedef struct report_body {
-	char maintenance[MAINT_ID_CAP];
-	path3_t volume;
-	bool ok;
-	char detail[TEXT_CAP];
-} report_body_t;
-
-kms_err_t op_node_report(op_t *op)
-{
-	static const json_field_t fields[] = {
-		{"maintenance", JF_STRING, offsetof(report_body_t, maintenance), MAINT_ID_CAP, false},
-		{"volume", JF_PATH3, offsetof(report_body_t, volume), 0, false},
-		{"ok", JF_BOOL, offsetof(report_body_t, ok), 0, false},
-		{"detail", JF_STRING, offsetof(report_body_t, detail), TEXT_CAP, true}};
-	report_body_t b = {0};
-	task_rec_t task;
-	char key[KEY_CAP];
-	const path3_t *me = &op->rq->caller.id.node;
-	KMS_TRY(op_read(op, fields, sizeof fields / sizeof *fields, &b));
-	if (b.ok)
-		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
-				 "Only failures are reported; success shows in :retire.");
-	if (strcmp(b.volume.customer, me->customer) != 0 || strcmp(b.volume.service, me->service) != 0 ||
-	    !name_valid(span_str(b.maintenance)))
-		return op_not_found(op);
-	task_key(b.maintenance, &b.volume, key);
-	KMS_TRY(record_get_task(op->txn, op->mac, key, &task));
-	if (strcmp(task.node, me->name) != 0)
-		return op_not_found(op);
-	memcpy(op->correlation, b.maintenance, sizeof op->correlation);
-	op->code = "task-failed";
-	KMS_TRY(end_task(op, b.maintenance, &b.volume, TASK_FAILED, b.detail));
-	return op_answer(op, 200, json_object());
-}
-
-typedef struct node_task {
-	char id[MAINT_ID_CAP];
-	char volume[NAME_CAP];
-} node_task_t;
-
-static kms_err_t node_tasks(op_t *op, node_task_t *list, size_t *n)
-{
-	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
-	char prefix[KEY_CAP];
-	span_t key = {0}, value = {0};
-	kms_err_t e;
-	const path3_t *me = &op->rq->caller.id.node;
-	(void)snprintf(prefix, sizeof prefix, "n/%s/%s/%s/", me->customer, me->service, me->name);
-	size_t np = strlen(prefix);
-	KMS_TRY(store_seek(op->txn, STORE_TASKS, span_str(prefix), STORE_UP, &c));
-	while (*n < TASKS_A_POLL && (e = store_next(c, &key, &value)) == KMS_OK) {
-		if (key.n <= np || memcmp(key.p, prefix, np) != 0)
-			return KMS_OK;
-		const uint8_t *slash = memchr(key.p + np, '/', key.n - np);
-		size_t id_len = slash != NULL ? (size_t)(slash - key.p) - np : MAINT_ID_CAP;
-		if (id_len >= MAINT_ID_CAP || key.n - np - id_len - 1 >= NAME_CAP)
-			return KMS_E_INTEGRITY;
-		node_task_t *t = &list[(*n)++];
-		*t = (node_task_t){0};
-		memcpy(t->id, key.p + np, id_len);
-		memcpy(t->volume, slash + 1, key.n - np - id_len - 1);
-	}
-	return *n == TASKS_A_POLL || e == KMS_E_NOTFOUND ? KMS_OK : e;
-}
-
-/* Hands a task out when its event is open and its wave has room. */
-static kms_err_t hand_out(op_t *op, const node_task_t *t, json_t *tasks)
-{
-	maint_rec_t m;
-	task_rec_t task;
-	char key[KEY_CAP], text[PATH3_CAP];
-	path3_t volume = op->rq->caller.id.node;
-	memcpy(volume.name, t->volume, NAME_CAP);
-	task_key(t->id, &volume, key);
-	KMS_TRY(record_get_maint(op->txn, op->mac, t->id, &m));
-	KMS_TRY(record_get_task(op->txn, op->mac, key, &task));
-	bool room = m.wave == 0 || m.running < m.wave;
-	if (!is_open(&m, op->now_ms) || (task.state == TASK_TODO && !room))
-		return KMS_OK;
-	if (task.state == TASK_TODO) {
-		task.state = TASK_RUNNING;
-		task.changed_ms = op->now_ms;
-		m.todo--;
-		m.running++;
-		op->wrote = true;
-		KMS_TRY(record_put_task(op->txn, op->mac, key, &task));
-		KMS_TRY(record_put_maint(op->txn, op->mac, t->id, &m));
-	}
-	path3_format(&volume, text);
-	memcpy(op->correlation, t->id, sizeof op->correlation);
-	json_t *item = json_pack("{s:s, s:s, s:s}", "type", "rotate", "volume", text, "maintenance", t->id);
-	return json_array_append_new(tasks, item) == 0 ? KMS_OK : KMS_E_NOMEM;
-}
-
-/* Parks the poll until there is work or its time has come. */
-static kms_err_t park(op_t *op, int64_t wait_s)
-{
-	core_t *c = op->core;
-	core_job_t *job = op->job;
-	if (job->deadline_ms == 0) {
-		size_t mine = 0;
-		for (const core_job_t *p = c->polls.first; p != NULL; p = p->next)
-			mine += ct_equal(p->rq.caller.id.spki, op->rq->caller.id.spki, SPKI_HASH_LEN) ? 1U
-												      : 0U;
-		if (mine >= POLLS_A_NODE || atomic_load(&c->n_polls) >= c->max_polls)
-			return op_refuse(op, KMS_E_FULL, 429, "too-many-requests",
-					 "Too many polls wait already.");
-		job->deadline_ms = op->now_ms + wait_s * 1000;
-		atomic_fetch_add(&c->n_polls, 1);
-	}
-	job->parked = true;
-	return KMS_OK;
-}
-
-kms_err_t op_node_tasks(op_t *op)
-{
-	static const char *const known[] = {"wait"};
-	node_task_t list[TASKS_A_POLL];
-	size_t n = 0;
-	int64_t wait_s;
-	KMS_TRY(op_queries_known(op, known, 1));
-	KMS_TRY(op_query_number(op, "wait", 0, 60, 0, &wait_s));
-	KMS_TRY(node_tasks(op, list, &n));
-	SCOPED(json_freep) json_t *tasks = json_array();
-	for (size_t i = 0; i < n; i++)
-		KMS_TRY(hand_out(op, &list[i], tasks));
-	if (json_array_size(tasks) == 0) {
-		bool waited = op->job->deadline_ms != 0 && op->now_ms >= op->job->deadline_ms;
-		if (wait_s > 0 && !waited)
-			return park(op, wait_s);
-		op->quiet = true; /* a poll that finds nothing is no access: it would drown the log */
-	}
-	return op_answer(op, 200, json_pack("{s:O}", "tasks", tasks));
+	return maint_end_task(op, id, volume, TASK_DONE, "");
 }

@@ -83,94 +83,7 @@ void job_forget(core_job_t *job)
 	core_reply_free(&job->reply);
 }
 
-/* --- who
- * ---------------------------------------------------------------------------------------------------- */
-
-static kms_err_t unknown_identity(op_t *op)
-{
-	return op_refuse(op, KMS_E_DENIED, 403, "identity-revoked",
-			 "The certificate is good, but this identity is revoked or has a newer generation: "
-			 "enrol again.");
-}
-
-static kms_err_t suspended(op_t *op)
-{
-	return op_refuse(op, KMS_E_DENIED, 403, "identity-suspended",
-			 "This identity is suspended: an operator can resume it.");
-}
-
-static kms_err_t who_node(op_t *op, const x509_identity_t *id)
-{
-	op->who = POLICY_NODE;
-	op->actor_type = "node";
-	path3_format(&id->node, op->actor);
-	if (op->mac == NULL)
-		return KMS_OK; /* sealed: nothing that a node may do is open anyway */
-	kms_err_t e = record_get_node(op->txn, op->mac, op->actor, &op->node);
-	if (e == KMS_E_NOTFOUND)
-		return unknown_identity(op);
-	KMS_TRY(e);
-	if (op->node.generation == 0 || !ct_equal(op->node.spki, id->spki, SPKI_HASH_LEN))
-		return unknown_identity(op);
-	switch (op->node.state) {
-	case IDENTITY_ACTIVE:
-		return KMS_OK;
-	case IDENTITY_SUSPENDED:
-		return suspended(op);
-	case IDENTITY_INVITED:
-	case IDENTITY_REVOKED:
-		return unknown_identity(op);
-	}
-	return KMS_E_INTEGRITY;
-}
-
-static kms_err_t who_operator(op_t *op, const x509_identity_t *id)
-{
-	op->who = POLICY_OPERATOR;
-	op->actor_type = "operator";
-	(void)snprintf(op->actor, sizeof op->actor, "%s", id->operator_name);
-	kms_err_t e = record_get_operator(op->txn, op->mac, op->actor, &op->oper);
-	if (e == KMS_E_NOTFOUND)
-		return unknown_identity(op);
-	KMS_TRY(e);
-	if (!ct_equal(op->oper.spki, id->spki, SPKI_HASH_LEN))
-		return unknown_identity(op);
-	switch (op->oper.state) {
-	case IDENTITY_ACTIVE:
-		return KMS_OK;
-	case IDENTITY_SUSPENDED:
-		return suspended(op);
-	case IDENTITY_INVITED:
-	case IDENTITY_REVOKED:
-		return unknown_identity(op);
-	}
-	return KMS_E_INTEGRITY;
-}
-
-static kms_err_t identify(op_t *op)
-{
-	const caller_t *c = &op->rq->caller;
-	switch (c->kind) {
-	case CALLER_NONE:
-		op->who = POLICY_ANONYMOUS;
-		op->actor_type = "anonymous";
-		if (op->rq->op != OP_ENROLL)
-			return op_refuse(op, KMS_E_DENIED, 401, "no-certificate",
-					 "A client certificate of this deployment is needed.");
-		return KMS_OK;
-	case CALLER_BAD:
-		op->who = POLICY_ANONYMOUS;
-		op->actor_type = "anonymous";
-		return op_refuse(op, KMS_E_DENIED, 401, "bad-certificate",
-				 "The client certificate is not accepted: %s", c->reason);
-	case CALLER_VERIFIED:
-		return c->id.kind == X509_NODE ? who_node(op, &c->id) : who_operator(op, &c->id);
-	}
-	return KMS_E_INTEGRITY;
-}
-
-/* --- what
- * --------------------------------------------------------------------------------------------------- */
+/* --- what --- */
 
 static bool is_volume_route(core_op_t op)
 {
@@ -265,7 +178,7 @@ static kms_err_t parse_body(op_t *op)
 static kms_err_t run(op_t *op)
 {
 	const op_row_t *row = &rows[op->rq->op];
-	KMS_TRY(identify(op));
+	KMS_TRY(op_identify(op));
 	if (op->rq->refused != KMS_OK)
 		return op_refuse(op, op->rq->refused, op->rq->refused_status,
 				 op->rq->refused_status == 404   ? "not-found"
@@ -302,8 +215,7 @@ static kms_err_t run(op_t *op)
 	return KMS_OK;
 }
 
-/* --- what is written of it
- * ---------------------------------------------------------------------------------- */
+/* --- what is written of it --- */
 
 static void resource_uid(const op_t *op, char out[KEY_CAP])
 {

@@ -221,8 +221,7 @@ kms_err_t op_node_release(op_t *op)
 	return KMS_OK;
 }
 
-/* --- the answer, after the commit
- * --------------------------------------------------------------------------- */
+/* --- the answer, after the commit --- */
 
 /* Written by hand into a buffer that is wiped: no JSON library keeps a copy of a secret. Names, UUID and hex
  * need no escapes. */

@@ -4,8 +4,7 @@
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
 
-/* --- as JSON
- * ------------------------------------------------------------------------------------------------ */
+/* --- as JSON --- */
 
 static json_t *time_or_null(int64_t ms)
 {
@@ -82,8 +81,7 @@ static kms_err_t answer_volume(op_t *op, int status)
 	return op_answer(op, status, volume_json(&op->path, &op->volume));
 }
 
-/* --- making one
- * --------------------------------------------------------------------------------------------- */
+/* --- making one --- */
 
 static kms_err_t new_secret(op_t *op, volume_rec_t *v)
 {
@@ -190,8 +188,7 @@ kms_err_t op_volume_list(op_t *op)
 	return op_page(op, STORE_VOLUMES, prefix, volume_item);
 }
 
-/* --- its fingerprint
- * ---------------------------------------------------------------------------------------- */
+/* --- its fingerprint --- */
 
 typedef struct commit_body {
 	char luks_uuid[LUKS_UUID_CAP];
@@ -291,8 +288,7 @@ kms_err_t op_volume_reformat(op_t *op)
 	return answer_volume(op, 200);
 }
 
-/* --- states
- * ------------------------------------------------------------------------------------------------- */
+/* --- states --- */
 
 kms_err_t op_volume_state(op_t *op)
 {

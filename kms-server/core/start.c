@@ -1,0 +1,217 @@
+/* The start and the end of a run. */
+#include "common/base/scope.h"
+#include "common/io/log.h"
+#include "kms-server/core/committer.h"
+#include "kms-server/core/core.h"
+
+#define DEFAULT_WAITING 65536U
+#define DEFAULT_POLLS   20000U
+
+static kms_err_t check_mark(core_t *c, diag_t *why)
+{
+	log_head_t mark;
+	kms_err_t e = core_log_mark_read(c->dir, &mark, why);
+	if (e == KMS_E_NOTFOUND)
+		return KMS_OK;
+	KMS_TRY(e);
+	const log_head_t *head = &c->log.head;
+	bool older = head->epoch < mark.epoch || (head->epoch == mark.epoch && head->size < mark.size);
+	if (older)
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "the database is older than what this server has acknowledged: its log has "
+				 "%llu events of "
+				 "epoch %u, the mark %s/log.head knows %llu of epoch %u. Put the newest "
+				 "database back, or restore "
+				 "a backup with kms-server restore --accept-rollback.",
+				 (unsigned long long)head->size, head->epoch, c->dir,
+				 (unsigned long long)mark.size, mark.epoch);
+	if (head->epoch == mark.epoch && mark.size > 0)
+		return log_check_at(c->store, &mark, why);
+	return KMS_OK;
+}
+
+/* Releases that a crash left without an outcome. */
+static kms_err_t complete_open(core_t *c, store_txn_t *t, int64_t now)
+{
+	uint64_t at;
+	kms_err_t e;
+	while ((e = log_open_first(t, &at)) == KMS_OK) {
+		open_release_t o;
+		char uid[PATH3_CAP];
+		uint64_t index;
+		KMS_TRY(log_open_take(t, at, &o));
+		(void)snprintf(uid, sizeof uid, "%s/%s/%s", o.customer, o.service, o.volume);
+		const core_op_info_t *info = core_op_info(OP_VOLUME_RELEASE);
+		event_t ev = {.time_ms = now,
+			      .operation = info->action,
+			      .class_uid = info->class_uid,
+			      .activity_id = info->activity_id,
+			      .status_code = "unknown",
+			      .status_detail = "the server ended before the outcome was recorded",
+			      .actor_name = o.actor,
+			      .actor_type = "node",
+			      .decision = "allow",
+			      .statement = "outcome",
+			      .request_id = o.request_id,
+			      .customer = o.customer,
+			      .resource_uid = uid,
+			      .resource_type = "volume",
+			      .correlation_uid = o.uid};
+		KMS_TRY(log_append(&c->log, t, &ev, &index));
+	}
+	return e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+static kms_err_t first_commit(core_t *c)
+{
+	SCOPED(store_abortp) store_txn_t *t = NULL;
+	int64_t now = clock_now(&c->clock);
+	KMS_TRY(store_begin_write(c->store, c->log.head.size, &t));
+	kms_err_t e = complete_open(c, t, now);
+	if (e == KMS_OK)
+		e = process_system(c, t, "server.start", 3, keyring_sealed(c->keys) ? "sealed" : "unsealed",
+				   "", now);
+	if (e != KMS_OK) {
+		log_rollback(&c->log);
+		return e;
+	}
+	return committer_commit(c, &t);
+}
+
+static kms_err_t load(core_t *c)
+{
+	SCOPED(store_abortp) store_txn_t *t = NULL;
+	KMS_TRY(store_begin_read(c->store, &t));
+	return log_load(&c->log, t);
+}
+
+static void init_locks(core_t *c)
+{
+	pthread_condattr_t attr;
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_mutex_init(&c->lock, NULL);
+	(void)pthread_cond_init(&c->more, &attr);
+	(void)pthread_condattr_destroy(&attr);
+}
+
+static kms_err_t start_thread(core_t *c)
+{
+	pthread_attr_t small;
+	(void)pthread_attr_init(&small);
+	(void)pthread_attr_setstacksize(&small, 512U * 1024U);
+	int rc = pthread_create(&c->thread, &small, committer_main, c);
+	(void)pthread_attr_destroy(&small);
+	c->running = rc == 0;
+	return rc == 0 ? KMS_OK : KMS_E_NOMEM;
+}
+
+static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
+{
+	c->store = o->store;
+	c->seal = o->seal;
+	c->clock = o->clock;
+	c->max_waiting = o->max_waiting > 0 ? o->max_waiting : DEFAULT_WAITING;
+	c->max_polls = o->max_polls > 0 ? o->max_polls : DEFAULT_POLLS;
+	c->commit_each = o->commit_each;
+	c->policy = policy_builtin();
+	joblist_init(&c->polls);
+	joblist_init(&c->queue);
+	joblist_init(&c->outcomes);
+	atomic_store(&c->log_writable, true);
+	c->dir = strdup(o->dir);
+	if (c->dir == NULL)
+		return KMS_E_NOMEM;
+	buf_bytes(&c->ca_pem, o->ca_pem);
+	KMS_TRY(c->ca_pem.err);
+	KMS_TRY(x509_ca_load(o->ca_pem, &c->ca, why));
+	KMS_TRY(keyring_new(&c->keys));
+	KMS_TRY(gather_new(&c->gather));
+	return budget_new(CORE_BUDGET_RATE, CORE_BUDGET_BURST, &c->budget);
+}
+
+static kms_err_t start(const core_options_t *o, core_t *c, diag_t *why)
+{
+	KMS_TRY(build(o, c, why));
+	kms_err_t e = load(c);
+	if (e != KMS_OK)
+		return diag_fail(why, e, "the audit log in %s cannot be read (%s)", o->dir, kms_err_name(e));
+	KMS_TRY(check_mark(c, why));
+	e = unseal_try(c, why);
+	if (e != KMS_OK && e != KMS_E_UNAVAILABLE)
+		return e;
+	e = first_commit(c);
+	if (e == KMS_E_FULL)
+		atomic_store(&c->log_writable,
+			     false); /* it starts, says so in health, and goes on when there is space */
+	else if (e != KMS_OK)
+		return diag_fail(why, e, "the store in %s cannot be written (%s)", o->dir, kms_err_name(e));
+	committer_publish(c);
+	committer_mark(c, clock_now(&c->clock), true);
+	return start_thread(c);
+}
+
+kms_err_t core_start(const core_options_t *o, core_t **out, diag_t *why)
+{
+	SCOPED(core_freep) core_t *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return KMS_E_NOMEM;
+	init_locks(c);
+	(void)diag_fail(why, KMS_OK, "not enough memory, or memory that may be locked (ulimit -l)");
+	KMS_TRY(start(o, c, why));
+	*out = TAKE(c);
+	return KMS_OK;
+}
+
+void core_stop(core_t *c)
+{
+	if (!c->running)
+		return;
+	(void)pthread_mutex_lock(&c->lock);
+	c->stopping = true;
+	(void)pthread_cond_signal(&c->more);
+	(void)pthread_mutex_unlock(&c->lock);
+	(void)pthread_join(c->thread, NULL);
+	c->running = false;
+}
+
+static kms_err_t last_commit(core_t *c)
+{
+	SCOPED(store_abortp) store_txn_t *t = NULL;
+	gather_row_t row;
+	int64_t now = clock_now(&c->clock);
+	KMS_TRY(store_begin_write(c->store, c->log.head.size, &t));
+	for (core_job_t *job = c->outcomes.first; job != NULL; job = job->next)
+		KMS_TRY(process_outcome(c, t, job, now));
+	while (gather_take(c->gather, now, true, &row))
+		KMS_TRY(process_gathered(c, t, &row, now));
+	KMS_TRY(process_system(c, t, "server.stop", 4, "done", "", now));
+	return committer_commit(c, &t);
+}
+
+void core_freep(core_t **cp)
+{
+	core_t *c = *cp;
+	core_job_t *job;
+	if (c == NULL)
+		return;
+	bool was_started = atomic_load(&c->ended);
+	core_stop(c);
+	if ((was_started || atomic_load(&c->ended)) && !atomic_load(&c->failed)) {
+		if (last_commit(c) != KMS_OK)
+			log_error("the end of this run could not be recorded");
+		committer_mark(c, clock_now(&c->clock), true);
+	}
+	while (c->outcomes.end != NULL && (job = joblist_take(&c->outcomes)) != NULL)
+		job_free(job);
+	(void)pthread_cond_destroy(&c->more);
+	(void)pthread_mutex_destroy(&c->lock);
+	keyring_freep(&c->keys);
+	gather_freep(&c->gather);
+	budget_freep(&c->budget);
+	x509_ca_freep(&c->ca);
+	buf_free(&c->ca_pem);
+	free(c->dir);
+	free(c);
+	*cp = NULL;
+}
