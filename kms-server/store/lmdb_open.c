@@ -194,12 +194,13 @@ static kms_err_t find_tables(lmdb_env_t *env, const char *dir, diag_t *why)
 	MDB_dbi schema = 0;
 	const char *at = NULL;
 	rc = open_tables(env, txn, 0, &schema, &at);
-	kms_err_t e = rc == 0 ? check_schema(txn, schema, dir, why) : KMS_E_INTEGRITY;
+	kms_err_t e = rc == MDB_NOTFOUND ? KMS_E_INTEGRITY : lmdb_err(rc);
+	if (e == KMS_OK)
+		e = check_schema(txn, schema, dir, why);
+	else
+		(void)diag_fail(why, e, "%s: table %s: %s", dir, at, mdb_strerror(rc));
 	if (e != KMS_OK) {
 		mdb_txn_abort(txn);
-		if (rc != 0)
-			return diag_fail(why, KMS_E_INTEGRITY, "%s: no table %s: %s", dir, at,
-					 mdb_strerror(rc));
 		return e;
 	}
 	/* handles opened in a transaction last only if it is committed, a reader's too */

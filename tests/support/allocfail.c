@@ -1,5 +1,6 @@
 #include "tests/support/allocfail.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -53,6 +54,7 @@ static bool fails(void)
 	if (atomic_load(&left) == 0 || atomic_fetch_sub(&left, 1) != 1)
 		return false;
 	atomic_store(&happened, true);
+	errno = ENOMEM;
 	return true;
 }
 
