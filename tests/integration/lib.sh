@@ -145,9 +145,9 @@ server_init()
 # Where `init` puts what the first operator needs.
 operator_files()
 {
-	CA=$SERVER_DIR/ca.pem
-	OP_CERT=$SERVER_DIR/admin.pem
-	OP_KEY=$SERVER_DIR/admin-key.pem
+	CA=$SERVER_DIR/ca.crt
+	OP_CERT=$SERVER_DIR/operators/admin.crt
+	OP_KEY=$SERVER_DIR/operators/admin.key
 }
 
 # server_start [ARGUMENT...]: SERVER_ENV, an array, goes into its environment; waits until it answers
@@ -374,7 +374,7 @@ agent_node()
 	tenant "$2" "$3" && invite "$2" "$3" "$1" || return 1
 	(umask 077 && printf '%s\n' "$TOKEN" >"$WORK/$1.token")
 	agent "$1" enroll --server "$URL" --token "$WORK/$1.token" || return 1
-	cp "$WORK/agent-$1/node.pem" "$WORK/$1.pem" && cp "$WORK/agent-$1/node-key.pem" "$WORK/$1-key.pem"
+	cp "$WORK/agent-$1/node.crt" "$WORK/$1.pem" && cp "$WORK/agent-$1/node.key" "$WORK/$1-key.pem"
 }
 
 # device NAME [SIZE]: an empty file to format
@@ -415,4 +415,10 @@ some_live_secret_opens()
 keyslots()
 {
 	cryptsetup luksDump --dump-json-metadata "$1" | jq '.keyslots | length'
+}
+
+# The shares that `init` printed, in the array SHARE.
+shares_from_init()
+{
+	mapfile -t SHARE < <(grep -oE '^clvs1-[0-9]+-[0-9]+-[0-9a-f]{64}-[0-9a-f]{8}$' "$WORK/init.out")
 }
