@@ -1,0 +1,10 @@
+/* sd_notify(3) without libsystemd: one datagram to the socket that the service manager names. */
+#ifndef CLAVIGER_KMS_SERVER_APP_NOTIFY_H
+#define CLAVIGER_KMS_SERVER_APP_NOTIFY_H
+
+#include "common/base/err.h"
+
+/* state: "READY=1". OK where no manager asked. A failure says why; it is no reason not to serve. */
+KMS_MUST notify_manager(const char *state, diag_t *why);
+
+#endif

@@ -1,0 +1,100 @@
+#include "kms-server/app/settings.h"
+
+#include "common/base/scope.h"
+#include "common/base/span.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* The file may hold any of these; every verb reads it and takes what it needs. */
+static const conf_setting_t table[] = {
+	{"dir", "CLAVIGER_DIR", CONF_TEXT, 0, 512, NULL, "DIR", "the server's folder"},
+	{"listen", "CLAVIGER_LISTEN", CONF_TEXT, 0, 512, "127.0.0.1:8443", "ADDR:PORT",
+	 "where to listen: IP literals, several with ',' between; port 0 picks one"},
+	{"seal-keyfile", NULL, CONF_TEXT, 0, 1000, NULL, "PATH",
+	 "the key file of a key-file seal, absolute; without it the one in DIR"},
+	{"max-connections", NULL, CONF_NUMBER, 16, 100000, "4096", "N", "open connections in all"},
+	{"max-per-source", NULL, CONF_NUMBER, 1, 100000, "256", "N",
+	 "open connections from one address or IPv6 /64 (loopback: as many as in all)"},
+	{"request-timeout", NULL, CONF_NUMBER, 1, 600, "30", "SECONDS",
+	 "for handshake and whole request together"},
+	{"idle-timeout", NULL, CONF_NUMBER, 1, 3600, "75", "SECONDS",
+	 "for a connection between two requests"},
+	{"threads", NULL, CONF_NUMBER, 0, 256, "0", "N", "HTTPS threads; 0: one a core, at least 2"},
+	{"database-max", NULL, CONF_NUMBER, 1, 16384, "64", "GIB", "what the database may grow to, in GiB"},
+	{"log-level", NULL, CONF_TEXT, 0, 16, "info", "LEVEL", "error, warning, notice, info or debug"},
+};
+
+static const conf_setting_t run_flags[] = {
+	{"check-config", NULL, CONF_BOOL, 0, 0, NULL, NULL, "check settings and folder, start nothing"},
+	{"commit-each", NULL, CONF_BOOL, 0, 0, NULL, NULL,
+	 "one commit a request (a baseline for benchmarks; slower)"},
+};
+
+static const conf_setting_t init_flags[] = {
+	{"seal", NULL, CONF_TEXT, 0, 16, "keyfile", "KIND", "keyfile, or shamir: people hold shares"},
+	{"shares", NULL, CONF_NUMBER, 2, 16, "5", "N", "shamir: how many shares there are"},
+	{"threshold", NULL, CONF_NUMBER, 2, 16, "3", "N", "shamir: how many of them open the seal"},
+	{"trust-domain", NULL, CONF_TEXT, 0, 255, "claviger.internal", "NAME",
+	 "SPIFFE trust domain of all certificates"},
+	{"operator", NULL, CONF_TEXT, 0, 63, "admin", "NAME", "the first operator"},
+};
+
+static const conf_setting_t restore_flags[] = {
+	{"accept-rollback", NULL, CONF_BOOL, 0, 0, NULL, NULL,
+	 "restore although the log has gone on since the backup: logged, and a new log epoch begins"},
+};
+
+typedef struct verb_flags {
+	const conf_setting_t *at;
+	size_t n;
+} verb_flags_t;
+
+static verb_flags_t flags_of(settings_verb_t verb)
+{
+	switch (verb) {
+	case SETTINGS_INIT:
+		return (verb_flags_t){init_flags, COUNT(init_flags)};
+	case SETTINGS_RUN:
+		return (verb_flags_t){run_flags, COUNT(run_flags)};
+	case SETTINGS_RESTORE:
+		return (verb_flags_t){restore_flags, COUNT(restore_flags)};
+	case SETTINGS_BACKUP:
+		break;
+	}
+	return (verb_flags_t){NULL, 0};
+}
+
+kms_err_t settings_load(settings_verb_t verb, int argc, char **argv, size_t words, conf_t **out, diag_t *why)
+{
+	SCOPED(conf_freep) conf_t *c = NULL;
+	verb_flags_t f = flags_of(verb);
+	KMS_TRY(conf_load_with(table, COUNT(table), f.at, f.n, argc, argv, SETTINGS_FILE, &c, why));
+	if (conf_text(c, "dir") == NULL)
+		return diag_fail(why, KMS_E_INVALID, "--dir DIR is missing: the server's folder");
+	if (conf_words(c) > words)
+		return diag_fail(why, KMS_E_INVALID, "\"%s\" is one argument too many", conf_word(c, words));
+	if (conf_words(c) < words)
+		return diag_fail(why, KMS_E_INVALID, "FILE is missing");
+	const char *keyfile = conf_text(c, "seal-keyfile");
+	if (keyfile != NULL && keyfile[0] != '/')
+		return diag_fail(why, KMS_E_INVALID, "seal-keyfile: \"%s\" must be an absolute path",
+				 keyfile);
+	*out = TAKE(c);
+	return KMS_OK;
+}
+
+void settings_help(FILE *out)
+{
+	(void)fprintf(out, "\nSettings (flag --KEY, or KEY = VALUE in %s):\n", SETTINGS_FILE);
+	conf_help(table, COUNT(table), out);
+	(void)fprintf(
+		out,
+		"  %-26s another settings file\n\nFlags of init (and --name NAME, may be repeated: DNS name "
+		"or IP address in the server's certificate):\n",
+		"--config FILE");
+	conf_help(init_flags, COUNT(init_flags), out);
+	(void)fprintf(out, "\nFlags of run:\n");
+	conf_help(run_flags, COUNT(run_flags), out);
+	(void)fprintf(out, "\nFlags of restore:\n");
+	conf_help(restore_flags, COUNT(restore_flags), out);
+}
