@@ -1,0 +1,58 @@
+#include "node-agent/app/rotation.h"
+
+#include "common/base/scope.h"
+#include "node-agent/app/command.h"
+#include "node-agent/core/rotate.h"
+
+kms_err_t rotation_do(agent_t *a, const char *volume, const char *device, const char *maintenance,
+		      rotate_done_t *out, diag_t *why)
+{
+	char path[AGENT_PATH_CAP];
+	SCOPED(closep) int lock = -1;
+	KMS_TRY(agent_device(a, volume, device, path, why));
+	KMS_TRY(records_lock(&a->state, volume, &lock, why));
+	const rotate_order_t order = {.volume = volume, .device = path, .maintenance = maintenance};
+	return rotate_run(a->volumes, kms_client_port(a->kms), &order, out, why);
+}
+
+static kms_err_t rotate(const conf_t *c, agent_t *a, diag_t *why)
+{
+	char volume[NAME_CAP];
+	rotate_done_t done;
+	const path3_t *self = &a->identity.id.node;
+	KMS_TRY(agent_volume_name(a, conf_word(c, 0), volume, why));
+	KMS_TRY(rotation_do(a, volume, conf_text(c, "device"), conf_text(c, "maintenance"), &done, why));
+	(void)printf("%s/%s/%s: rotated; secret %u is active, secret %u is retired\n", self->customer,
+		     self->service, volume, done.version, done.retired);
+	return KMS_OK;
+}
+
+static int run(const conf_t *c)
+{
+	SCOPED(agent_close) agent_t a = {.conf = c};
+	diag_t why = {""};
+	kms_err_t e = agent_check_word(conf_word(c, 0), &why);
+	if (e == KMS_OK)
+		e = agent_open(c, &a, &why);
+	if (e == KMS_OK)
+		e = rotate(c, &a, &why);
+	return e == KMS_OK ? 0 : agent_fail(e, &why);
+}
+
+static const conf_setting_t flags[] = {
+	{"maintenance", NULL, CONF_TEXT, 0, KMS_MAINTENANCE_CAP - 1, NULL, "ID",
+	 "the maintenance event that this is for"},
+	{"device", NULL, CONF_TEXT, 0, 4000, NULL, "DEVICE", "instead of the device on record"},
+};
+
+const command_t command_rotate = {
+	.name = "rotate",
+	.synopsis = "NAME [--maintenance ID] [--device DEVICE]",
+	.help = "replace a volume's secret, or go on with a rotation that was interrupted; works while it is "
+		"in use",
+	.flags = flags,
+	.n_flags = COMMAND_COUNT(flags),
+	.min_words = 1,
+	.max_words = 1,
+	.run = run,
+};

@@ -1,0 +1,232 @@
+/* The agent as a service: waits for work by long poll, does it, keeps its certificate young.
+ *
+ * Signals: SIGTERM and SIGINT are blocked while there is work, and let through while the agent waits, where
+ * their handler ends the process at once: nothing is under way then. So a rotation is never cut short by a
+ * stop, and a stop never waits for a poll's end. */
+#include "node-agent/app/command.h"
+
+#include "common/base/clock.h"
+#include "common/base/scope.h"
+#include "common/io/file.h"
+#include "common/io/log.h"
+#include "node-agent/app/backoff.h"
+#include "node-agent/app/notify.h"
+#include "node-agent/app/rotation.h"
+
+#include <signal.h>
+
+#define BACKOFF_MOST_MS 60000U
+#define DETAIL_MAX      200U
+
+typedef struct runner {
+	agent_t *agent;
+	unsigned poll_s;
+	backoff_t backoff;
+	kms_clock_t clock;
+	sigset_t stops;
+} runner_t;
+
+/* --- stopping ----------------------------------------------------------------------------------------------
+ */
+
+static void stop_now(int signo)
+{
+	(void)signo;
+	_exit(0);
+}
+
+static kms_err_t block_stops(runner_t *r, diag_t *why)
+{
+	struct sigaction act = {.sa_handler = stop_now};
+	(void)sigemptyset(&r->stops);
+	(void)sigaddset(&r->stops, SIGTERM);
+	(void)sigaddset(&r->stops, SIGINT);
+	if (sigprocmask(SIG_BLOCK, &r->stops, NULL) != 0 || sigaction(SIGTERM, &act, NULL) != 0 ||
+	    sigaction(SIGINT, &act, NULL) != 0)
+		return diag_fail(why, KMS_E_IO, "signals cannot be set up");
+	return KMS_OK;
+}
+
+static void idle(runner_t *r, bool yes)
+{
+	(void)sigprocmask(yes ? SIG_UNBLOCK : SIG_BLOCK, &r->stops, NULL);
+}
+
+static void wait_idle(runner_t *r)
+{
+	uint32_t ms = backoff_next(&r->backoff, kms_client_retry_after(r->agent->kms));
+	idle(r, true);
+	backoff_sleep(ms);
+	idle(r, false);
+}
+
+/* --- the certificate ---------------------------------------------------------------------------------------
+ */
+
+static bool renewal_due(const runner_t *r)
+{
+	const x509_identity_t *id = &r->agent->identity.id;
+	int64_t life = id->not_after_ms - id->not_before_ms;
+	return id->not_after_ms - clock_now(&r->clock) < life / 3;
+}
+
+static kms_err_t renew(runner_t *r, diag_t *why)
+{
+	agent_t *a = r->agent;
+	SCOPED(secret_freep) secret_t *key = NULL;
+	SCOPED(buf_free) buf_t csr = BUF_INIT;
+	SCOPED(buf_free) buf_t cert = BUF_INIT;
+	identity_t fresh = {.urls = NULL};
+	KMS_TRY(file_read_secret(a->state.key, &key, why));
+	KMS_TRY(x509_csr_new(key, &csr));
+	KMS_TRY(kms_client_renew(a->kms, buf_span(&csr), &cert, why));
+	KMS_TRY(state_renew(&a->state, &a->identity.id, buf_span(&cert), why));
+	KMS_TRY(state_identity(&a->state, &fresh, why));
+	identity_clear(&a->identity);
+	a->identity = fresh;
+	return agent_connect(a, why);
+}
+
+/* A renewal that fails is tried again with the next round: there is a third of the certificate's life for it.
+ */
+static void renew_when_due(runner_t *r)
+{
+	diag_t why = {""};
+	if (!renewal_due(r))
+		return;
+	kms_err_t e = renew(r, &why);
+	if (e == KMS_OK)
+		log_notice("certificate renewed");
+	else
+		log_warn("the certificate could not be renewed (%s): %s", kms_err_name(e), why.text);
+}
+
+/* --- tasks -------------------------------------------------------------------------------------------------
+ */
+
+/* What is sent is for people to read: plain characters, and not too many. */
+static void plain(const char *from, char out[DETAIL_MAX + 1])
+{
+	size_t n = 0;
+	for (; from[n] != '\0' && n < DETAIL_MAX; n++)
+		out[n] = from[n] >= 0x20 && from[n] < 0x7f ? from[n] : '?';
+	out[n] = '\0';
+}
+
+static kms_err_t rotate_task(runner_t *r, const kms_task_t *t, diag_t *why)
+{
+	rotate_done_t done;
+	char name[NAME_CAP];
+	char volume[PATH3_CAP];
+	path3_format(&t->volume, volume);
+	if (strcmp(t->type, "rotate") != 0)
+		return diag_fail(why, KMS_E_INVALID,
+				 "this agent (" CLAVIGER_VERSION ") does not know the task \"%s\"", t->type);
+	KMS_TRY(agent_volume_name(r->agent, volume, name, why));
+	KMS_TRY(rotation_do(r->agent, name, NULL, t->maintenance, &done, why));
+	log_notice("%s: rotated for %s; secret %u is active, secret %u is retired", volume, t->maintenance,
+		   done.version, done.retired);
+	return KMS_OK;
+}
+
+/* The server's own troubles are no failure of the volume: the task stays open and comes again. */
+static bool to_report(kms_err_t e)
+{
+	return e != KMS_E_UNAVAILABLE && e != KMS_E_PENDING;
+}
+
+/* False when the agent should rest before it asks again, or it would get the same task at once. */
+static bool do_task(runner_t *r, const kms_task_t *t)
+{
+	diag_t why = {""};
+	char detail[DETAIL_MAX + 1];
+	kms_err_t e = rotate_task(r, t, &why);
+	if (e == KMS_OK)
+		return true;
+	log_error("%s/%s/%s: %s", t->volume.customer, t->volume.service, t->volume.name, why.text);
+	if (!to_report(e))
+		return false;
+	plain(why.text, detail);
+	e = kms_client_report(r->agent->kms, t, detail, &why);
+	if (e != KMS_OK)
+		log_warn("the failure could not be reported: %s", why.text);
+	return e == KMS_OK;
+}
+
+static void one_round(runner_t *r)
+{
+	SCOPED(kms_tasks_clear) kms_tasks_t tasks = {0};
+	diag_t why = {""};
+	bool well = true;
+	renew_when_due(r);
+	idle(r, true);
+	kms_err_t e = kms_client_tasks(r->agent->kms, r->poll_s, &tasks, &why);
+	idle(r, false);
+	if (e != KMS_OK) {
+		log_warn("asking for work: %s", why.text);
+		wait_idle(r);
+		return;
+	}
+	for (size_t i = 0; i < tasks.n; i++)
+		well = do_task(r, &tasks.list[i]) && well;
+	if (well)
+		backoff_reset(&r->backoff);
+	else
+		wait_idle(r);
+}
+
+/* --- the verb ----------------------------------------------------------------------------------------------
+ */
+
+static int check_config(const conf_t *c)
+{
+	SCOPED(agent_close) agent_t a = {.conf = c};
+	diag_t why = {""};
+	kms_err_t e = agent_open(c, &a, &why);
+	if (e != KMS_OK)
+		return agent_fail(e, &why);
+	(void)printf("settings and identity are good: %s/%s/%s\n", a.identity.id.node.customer,
+		     a.identity.id.node.service, a.identity.id.node.name);
+	return 0;
+}
+
+static int run(const conf_t *c)
+{
+	if (conf_bool(c, "check-config"))
+		return check_config(c);
+	SCOPED(agent_close) agent_t a = {.conf = c};
+	runner_t r = {
+		.agent = &a,
+		.poll_s = (unsigned)conf_number(c, "poll"),
+		.backoff = {.most_ms = BACKOFF_MOST_MS},
+		.clock = clock_system(),
+	};
+	diag_t why = {""};
+	log_init("node-agent", LOG_INFO_);
+	kms_err_t e = agent_open(c, &a, &why);
+	if (e == KMS_OK)
+		e = block_stops(&r, &why);
+	if (e != KMS_OK)
+		return agent_fail(e, &why);
+	log_info("node %s/%s/%s waits for work of %s", a.identity.id.node.customer,
+		 a.identity.id.node.service, a.identity.id.node.name, a.identity.urls);
+	notify(conf_text(c, "notify-socket"), "READY=1");
+	for (;;)
+		one_round(&r);
+}
+
+static const conf_setting_t flags[] = {
+	{"notify-socket", "NOTIFY_SOCKET", CONF_TEXT, 0, 107, NULL, "PATH",
+	 "where to tell a service manager: ready"},
+	{"check-config", NULL, CONF_BOOL, 0, 0, NULL, NULL, "look at settings and identity, and end"},
+	{"poll", NULL, CONF_NUMBER, 0, 60, "50", "SECONDS", "how long one request waits for work"},
+};
+
+const command_t command_run = {
+	.name = "run",
+	.synopsis = "[--check-config] [--poll SECONDS]",
+	.help = "wait for work (rotations of maintenance events) and do it; renew the certificate in time",
+	.flags = flags,
+	.n_flags = COMMAND_COUNT(flags),
+	.run = run,
+};
