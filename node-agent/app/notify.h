@@ -2,8 +2,8 @@
 #ifndef CLAVIGER_NODE_AGENT_APP_NOTIFY_H
 #define CLAVIGER_NODE_AGENT_APP_NOTIFY_H
 
-/* "READY=1", "STOPPING=1". Without a service manager nothing happens; a lost notice is the manager's to time
- * out. */
-void notify(const char *state);
+/* state: "READY=1". path: $NOTIFY_SOCKET, or NULL without a service manager: then nothing happens. A lost
+ * notice is the manager's to time out. */
+void notify(const char *path, const char *state);
 
 #endif
