@@ -3,23 +3,8 @@
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 
-#include <malloc.h>
 #include <stdarg.h>
 #include <stdlib.h>
-
-/* jansson asks for new memory and frees the old where others would realloc, so this sees every block. */
-static void free_wiped(void *p)
-{
-	if (p == NULL)
-		return;
-	explicit_bzero(p, malloc_usable_size(p));
-	free(p);
-}
-
-void json_wipe_on_free(void)
-{
-	json_set_alloc_funcs(malloc, free_wiped);
-}
 
 void json_freep(json_t **j)
 {

@@ -2,7 +2,8 @@
  * bytes after the value, no NUL in strings. Canonical out (RFC 8785; names and strings of any valid UTF-8,
  * integers that a double holds exactly, no other numbers). Objects are read through a table of fields, and a
  * name that is in no table is refused. Messages quote names (of fields, and where a name is expected) but
- * never other text, since it may be a secret. Never parse by json_load* itself: json_parse.c says why. */
+ * never other text, since it may be a secret. Never parse by json_load* itself: json_parse.c says why; it is
+ * jansson's parser that reads, but under our limits. */
 #ifndef CLAVIGER_COMMON_PROTO_JSON_H
 #define CLAVIGER_COMMON_PROTO_JSON_H
 
@@ -15,7 +16,8 @@
 #define JSON_DEPTH_LIMIT  16U
 #define JSON_SAFE_INTEGER INT64_C(9007199254740991) /* 2^53 - 1: RFC 8785 numbers are doubles */
 
-/* jansson's memory is wiped when it is freed. Once, at the start of every program. */
+/* jansson's memory is wiped when it is freed, and its failures are seen. Happens by itself before main; again
+ * is fine while no other thread uses JSON. */
 void json_wipe_on_free(void);
 
 /* The value is an object or an array. INVALID says what is wrong and where (line and column, from 1). */

@@ -1,357 +1,169 @@
-/* RFC 8259 into jansson's values, by a reader of our own: that of jansson 2.14 does not look whether its
- * token buffer could grow. When memory runs out it loses characters (a cut name is another customer's name),
- * and when the lost one is a closing quote it writes past the end of its block. The text comes from
- * strangers. */
+/* Reading is jansson's. What stands here holds its input to our limits, and its failures of memory.
+ *
+ * jansson 2.14 does not look whether its token buffer could grow. When that fails it goes on without the
+ * byte: a cut name is another customer's name, and behind a lost closing quote it writes past the end of a
+ * block. So no growth may fail: before the parse a reserve is put aside that is large enough for the largest
+ * one. The first allocation that fails is served from it and noted; all later ones fail, and the text ends
+ * there for jansson, because it is handed out byte by byte: no token can grow again. What came out is
+ * dropped. */
 #include "common/proto/json.h"
 
 #include "common/base/scope.h"
-#include "common/proto/utf8.h"
 
-#include <math.h>
+#include <malloc.h>
 #include <stdlib.h>
 
-typedef struct parser {
-	span_t text;
-	size_t at;
-	unsigned depth;
-	buf_t scratch; /* the string or number being read */
-	diag_t *why;
-} parser_t;
+/* The buffer starts with 16 bytes and doubles when the next byte has no place in it. */
+#define RESERVE_FOR(n) (2 * (n) + 32)
 
-static KMS_MUST parse_value(parser_t *p, json_t **out);
+/* The parse that this thread is in (n is 0 outside of one); jansson's allocation hooks have no context. */
+static _Thread_local struct {
+	void *reserve;
+	size_t n;
+	bool failed;
+} guard;
 
-static KMS_MUST bad(const parser_t *p, const char *what)
+static void *guarded_malloc(size_t n)
+{
+	void *p = guard.failed ? NULL : malloc(n);
+	if (p != NULL || guard.n == 0)
+		return p;
+	guard.failed = true;
+	return n <= guard.n ? TAKE(guard.reserve) : NULL;
+}
+
+/* jansson asks for new memory and frees the old where others would realloc, so this sees every block. */
+static void free_wiped(void *p)
+{
+	if (p == NULL)
+		return;
+	explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+/* By itself, before main: a program that forgot would parse unguarded. */
+__attribute__((constructor)) void json_wipe_on_free(void)
+{
+	json_set_alloc_funcs(guarded_malloc, free_wiped);
+}
+
+/* ---- what jansson does not refuse, or only too late ---- */
+
+static KMS_MUST bad_at(span_t text, size_t at, const char *what, diag_t *why)
 {
 	unsigned line = 1, column = 1;
-	for (size_t i = 0; i < p->at; i++) {
-		if (p->text.p[i] == '\n') {
+	for (size_t i = 0; i < at; i++) {
+		if (text.p[i] == '\n') {
 			line++;
 			column = 1;
-		} else if ((p->text.p[i] & 0xc0U) != 0x80U) {
+		} else if ((text.p[i] & 0xc0U) != 0x80U) {
 			column++;
 		}
 	}
-	return diag_fail(p->why, KMS_E_INVALID, "line %u, column %u: %s", line, column, what);
+	return diag_fail(why, KMS_E_INVALID, "line %u, column %u: %s", line, column, what);
 }
 
-static span_t rest(const parser_t *p)
+/* jansson says so only behind the whole token. */
+static KMS_MUST must_open(span_t text, diag_t *why)
 {
-	return span_of(p->text.p + p->at, p->text.n - p->at);
-}
-
-/* The byte at hand; -1 at the end. */
-static int peek(const parser_t *p)
-{
-	return p->at < p->text.n ? p->text.p[p->at] : -1;
-}
-
-static KMS_MUST unexpected(const parser_t *p)
-{
-	if (peek(p) < 0)
-		return bad(p, "the text ends too early");
-	if (peek(p) == 0)
-		return bad(p, "a NUL byte");
-	if (utf8_length(rest(p)) == 0)
-		return bad(p, "not valid UTF-8");
-	return bad(p, "not valid JSON");
-}
-
-static bool accept(parser_t *p, int c)
-{
-	if (peek(p) != c)
-		return false;
-	p->at++;
-	return true;
-}
-
-static KMS_MUST expect(parser_t *p, int c)
-{
-	return accept(p, c) ? KMS_OK : unexpected(p);
-}
-
-static void skip_space(parser_t *p)
-{
-	while (peek(p) == ' ' || peek(p) == '\t' || peek(p) == '\n' || peek(p) == '\r')
-		p->at++;
-}
-
-/* ---- strings ---- */
-
-static int hex_value(int c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-static KMS_MUST parse_hex4(parser_t *p, uint32_t *out)
-{
-	uint32_t v = 0;
-	for (size_t i = 0; i < 4; i++) {
-		int digit = hex_value(peek(p));
-		if (digit < 0)
-			return unexpected(p);
-		v = v << 4 | (uint32_t)digit;
-		p->at++;
-	}
-	*out = v;
+	size_t at = 0;
+	while (at < text.n && strchr(" \t\n\r", text.p[at]) != NULL && text.p[at] != 0)
+		at++;
+	if (at < text.n && text.p[at] != 0 && text.p[at] != '[' && text.p[at] != '{')
+		return bad_at(text, at, "a JSON object or array is expected", why);
 	return KMS_OK;
 }
 
-/* After `\u`; characters over U+FFFF are written as a pair of surrogates. */
-static KMS_MUST parse_unicode(parser_t *p)
+/* One pass for NUL bytes and nesting; brackets count outside strings only. Whether they match is jansson's.
+ */
+static KMS_MUST scan(span_t text, diag_t *why)
 {
-	uint32_t c = 0, low = 0;
-	KMS_TRY(parse_hex4(p, &c));
-	if (c == 0)
-		return bad(p, "a string holds a NUL character");
-	if (c >= 0xd800 && c <= 0xdbff && accept(p, '\\') && accept(p, 'u')) {
-		KMS_TRY(parse_hex4(p, &low));
-		if (low < 0xdc00 || low > 0xdfff)
-			return bad(p, "half a surrogate pair");
-		c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-	}
-	if (c >= 0xd800 && c <= 0xdfff)
-		return bad(p, "half a surrogate pair");
-	utf8_put(c, &p->scratch);
-	return KMS_OK;
-}
-
-static KMS_MUST parse_escape(parser_t *p)
-{
-	static const char letters[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
-	if (accept(p, 'u'))
-		return parse_unicode(p);
-	const char *letter = peek(p) > 0 ? strchr(letters, peek(p)) : NULL;
-	if (letter == NULL)
-		return unexpected(p);
-	p->at++;
-	buf_u8(&p->scratch, (uint8_t)meant[letter - letters]);
-	return KMS_OK;
-}
-
-static KMS_MUST parse_character(parser_t *p)
-{
-	if (accept(p, '\\'))
-		return parse_escape(p);
-	if (peek(p) < 0x20)
-		return unexpected(p); /* the end, NUL, or a control character that wants an escape */
-	size_t n = utf8_length(rest(p));
-	if (n == 0)
-		return unexpected(p);
-	buf_bytes(&p->scratch, span_of(p->text.p + p->at, n));
-	p->at += n;
-	return KMS_OK;
-}
-
-/* The decoded string, in p->scratch. */
-static KMS_MUST parse_string(parser_t *p)
-{
-	buf_clear(&p->scratch);
-	KMS_TRY(expect(p, '"'));
-	while (!accept(p, '"'))
-		KMS_TRY(parse_character(p));
-	return p->scratch.err;
-}
-
-static KMS_MUST parse_text(parser_t *p, json_t **out)
-{
-	const char *s = NULL;
-	KMS_TRY(parse_string(p));
-	KMS_TRY(buf_cstr(&p->scratch, &s));
-	*out = json_stringn_nocheck(s, p->scratch.n); /* checked as it was read */
-	return *out != NULL ? KMS_OK : KMS_E_NOMEM;
-}
-
-/* ---- numbers and words ---- */
-
-static bool is_digit(int c)
-{
-	return c >= '0' && c <= '9';
-}
-
-static KMS_MUST skip_digits(parser_t *p)
-{
-	if (!is_digit(peek(p)))
-		return unexpected(p);
-	while (is_digit(peek(p)))
-		p->at++;
-	return KMS_OK;
-}
-
-/* Goes over the fraction and exponent, if there are any. */
-static KMS_MUST skip_real(parser_t *p, bool *real)
-{
-	if (accept(p, '.')) {
-		KMS_TRY(skip_digits(p));
-		*real = true;
-	}
-	if (accept(p, 'e') || accept(p, 'E')) {
-		if (!accept(p, '-'))
-			(void)accept(p, '+');
-		KMS_TRY(skip_digits(p));
-		*real = true;
+	unsigned depth = 0;
+	bool in_string = false;
+	for (size_t i = 0; i < text.n; i++) {
+		uint8_t c = text.p[i];
+		if (c == 0)
+			return bad_at(text, i, "a NUL byte", why);
+		if (c == '"')
+			in_string = !in_string;
+		else if (in_string && c == '\\' && i + 1 < text.n && text.p[i + 1] != 0)
+			i++;
+		else if (!in_string && (c == '[' || c == '{') && depth++ == JSON_DEPTH_LIMIT)
+			return bad_at(text, i, "nested deeper than 16 levels", why);
+		else if (!in_string && (c == ']' || c == '}') && depth > 0)
+			depth--;
 	}
 	return KMS_OK;
 }
 
-static KMS_MUST real_value(parser_t *p, span_t token, json_t **out)
-{
-	const char *s = NULL;
-	char *end = NULL;
-	buf_clear(&p->scratch);
-	buf_bytes(&p->scratch, token);
-	KMS_TRY(buf_cstr(&p->scratch, &s));
-	double d = strtod(s, &end);
-	if (!isfinite(d) || *end != '\0') /* the latter where a locale has another decimal point */
-		return bad(p, "a number is out of range");
-	*out = json_real(d);
-	return *out != NULL ? KMS_OK : KMS_E_NOMEM;
-}
+/* ---- the parse ---- */
 
-static KMS_MUST integer_value(parser_t *p, span_t token, json_t **out)
+static const char *meaning(enum json_error_code code)
 {
-	bool negative = token.p[0] == '-', over = false;
-	int64_t v = 0;
-	for (size_t i = negative ? 1 : 0; i < token.n; i++) {
-		int64_t digit = token.p[i] - '0';
-		over |= __builtin_mul_overflow(v, 10, &v);
-		over |= __builtin_add_overflow(v, negative ? -digit : digit, &v);
+	switch (code) {
+	case json_error_invalid_utf8:
+		return "not valid UTF-8";
+	case json_error_premature_end_of_input:
+		return "the text ends too early";
+	case json_error_end_of_input_expected:
+		return "there is something after the value";
+	case json_error_null_character:
+	case json_error_null_byte_in_key:
+		return "a string holds a NUL character";
+	case json_error_duplicate_key:
+		return "a name stands twice in one object";
+	case json_error_numeric_overflow:
+		return "a number is out of range";
+	case json_error_stack_overflow:
+	case json_error_unknown:
+	case json_error_out_of_memory:
+	case json_error_cannot_open_file:
+	case json_error_invalid_argument:
+	case json_error_invalid_syntax:
+	case json_error_invalid_format:
+	case json_error_wrong_type:
+	case json_error_null_value:
+	case json_error_item_not_found:
+	case json_error_index_out_of_range:
+		return "not valid JSON";
 	}
-	if (over)
-		return bad(p, "a number is out of range");
-	*out = json_integer(v);
-	return *out != NULL ? KMS_OK : KMS_E_NOMEM;
+	return "not valid JSON";
 }
 
-static KMS_MUST parse_number(parser_t *p, json_t **out)
+/* jansson's own text is never shown: it quotes the document. Its column counts the characters read. */
+static KMS_MUST refused(const json_error_t *error, diag_t *why)
 {
-	size_t start = p->at;
-	bool real = false;
-	(void)accept(p, '-');
-	if (!accept(p, '0'))
-		KMS_TRY(skip_digits(p));
-	KMS_TRY(skip_real(p, &real));
-	span_t token = span_of(p->text.p + start, p->at - start);
-	return real ? real_value(p, token, out) : integer_value(p, token, out);
+	return diag_fail(why, KMS_E_INVALID, "line %d, column %d: %s", error->line, error->column + 1,
+			 meaning(json_error_code(error)));
 }
 
-static KMS_MUST parse_word(parser_t *p, const char *word, json_t *value, json_t **out)
+static size_t next_byte(void *buffer, size_t room, void *text)
 {
-	for (; *word != '\0'; word++)
-		KMS_TRY(expect(p, *word));
-	*out = value; /* one of jansson's three static values */
-	return KMS_OK;
+	span_t *rest = text;
+	if (room == 0 || rest->n == 0 || guard.failed)
+		return 0;
+	memcpy(buffer, rest->p, 1);
+	*rest = span_of(rest->p + 1, rest->n - 1);
+	return 1;
 }
 
-/* ---- arrays and objects ---- */
-
-static KMS_MUST enter(parser_t *p)
+static KMS_MUST parse_guarded(span_t text, json_t **out, diag_t *why)
 {
-	if (p->depth == JSON_DEPTH_LIMIT)
-		return bad(p, "nested deeper than 16 levels");
-	p->depth++;
-	p->at++;
-	skip_space(p);
-	return KMS_OK;
-}
-
-/* The comma before every item but the first. */
-static KMS_MUST separator(parser_t *p, size_t items)
-{
-	if (items == 0)
-		return KMS_OK;
-	KMS_TRY(expect(p, ','));
-	skip_space(p);
-	return KMS_OK;
-}
-
-static KMS_MUST parse_array(parser_t *p, json_t **out)
-{
-	SCOPED(json_freep) json_t *a = json_array();
-	if (a == NULL)
+	json_error_t error;
+	guard.n = RESERVE_FOR(text.n);
+	guard.reserve = malloc(guard.n);
+	if (guard.reserve == NULL)
 		return KMS_E_NOMEM;
-	KMS_TRY(enter(p));
-	while (!accept(p, ']')) {
-		json_t *v = NULL;
-		KMS_TRY(separator(p, json_array_size(a)));
-		KMS_TRY(parse_value(p, &v));
-		if (json_array_append_new(a, v) != 0)
-			return KMS_E_NOMEM;
-		skip_space(p);
-	}
-	p->depth--;
-	*out = TAKE(a);
-	return KMS_OK;
-}
-
-static KMS_MUST parse_member(parser_t *p, json_t *obj)
-{
-	json_t *v = NULL;
-	SCOPED(json_freep) json_t *key = NULL;
-	KMS_TRY(parse_text(p, &key));
-	const char *name = json_string_value(key);
-	size_t n = json_string_length(key);
-	if (json_object_getn(obj, name, n) != NULL)
-		return bad(p, "a name stands twice in one object");
-	skip_space(p);
-	KMS_TRY(expect(p, ':'));
-	skip_space(p);
-	KMS_TRY(parse_value(p, &v));
-	return json_object_setn_new_nocheck(obj, name, n, v) == 0 ? KMS_OK : KMS_E_NOMEM;
-}
-
-static KMS_MUST parse_object(parser_t *p, json_t **out)
-{
-	SCOPED(json_freep) json_t *o = json_object();
-	if (o == NULL)
-		return KMS_E_NOMEM;
-	KMS_TRY(enter(p));
-	while (!accept(p, '}')) {
-		KMS_TRY(separator(p, json_object_size(o)));
-		KMS_TRY(parse_member(p, o));
-		skip_space(p);
-	}
-	p->depth--;
-	*out = TAKE(o);
-	return KMS_OK;
-}
-
-static KMS_MUST parse_value(parser_t *p, json_t **out)
-{
-	int c = peek(p);
-	if (c == '{')
-		return parse_object(p, out);
-	if (c == '[')
-		return parse_array(p, out);
-	if (c == '"')
-		return parse_text(p, out);
-	if (c == '-' || is_digit(c))
-		return parse_number(p, out);
-	if (c == 't')
-		return parse_word(p, "true", json_true(), out);
-	if (c == 'f')
-		return parse_word(p, "false", json_false(), out);
-	if (c == 'n')
-		return parse_word(p, "null", json_null(), out);
-	return unexpected(p);
-}
-
-static KMS_MUST parse_document(parser_t *p, json_t **out)
-{
-	skip_space(p);
-	if (peek(p) != '{' && peek(p) != '[')
-		return peek(p) > 0 ? bad(p, "a JSON object or array is expected") : unexpected(p);
-	SCOPED(json_freep) json_t *j = NULL;
-	KMS_TRY(parse_value(p, &j));
-	skip_space(p);
-	if (peek(p) >= 0)
-		return peek(p) == 0 ? unexpected(p) : bad(p, "there is something after the value");
-	*out = TAKE(j);
+	json_t *j = json_load_callback(next_byte, &text, JSON_REJECT_DUPLICATES, &error);
+	bool failed = guard.failed;
+	free(TAKE(guard.reserve));
+	guard.n = 0;
+	guard.failed = false;
+	if (failed)
+		json_freep(&j);
+	if (j == NULL)
+		return failed ? KMS_E_NOMEM : refused(&error, why);
+	*out = j;
 	return KMS_OK;
 }
 
@@ -361,8 +173,8 @@ kms_err_t json_parse(span_t text, size_t limit, json_t **out, diag_t *why)
 		return diag_fail(why, KMS_E_INVALID, "longer than %zu bytes", limit);
 	if (text.n == 0)
 		return diag_fail(why, KMS_E_INVALID, "empty, where JSON is expected");
-	parser_t p = {.text = text, .scratch = {.limit = text.n + 1}, .why = why};
-	kms_err_t e = parse_document(&p, out);
-	buf_free(&p.scratch);
+	KMS_TRY(must_open(text, why));
+	KMS_TRY(scan(text, why));
+	kms_err_t e = parse_guarded(text, out, why);
 	return e == KMS_E_NOMEM ? diag_fail(why, e, "out of memory") : e;
 }

@@ -3,7 +3,6 @@
 #include "common/proto/json.h"
 
 #include "common/base/scope.h"
-#include "common/proto/utf8.h"
 
 #include <stdlib.h>
 
@@ -32,6 +31,27 @@ static void write_escape(uint8_t c, buf_t *out)
 	buf_str(out, "u00");
 	buf_u8(out, (uint8_t)hex[c >> 4]);
 	buf_u8(out, (uint8_t)hex[c & 15]);
+}
+
+/* Bytes of the character at the start of s (not empty), 0 when there is none. Values made by jansson's
+ * _nocheck functions were never looked at. RFC 3629: no overlong form, no surrogate, nothing over U+10FFFF.
+ */
+static size_t utf8_length(span_t s)
+{
+	uint8_t c = s.p[0];
+	if (c < 0x80)
+		return 1;
+	size_t n = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+	if (c < 0xc2 || c > 0xf4 || s.n < n)
+		return 0;
+	uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+	uint8_t high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+	if (s.p[1] < low || s.p[1] > high)
+		return 0;
+	for (size_t i = 2; i < n; i++)
+		if ((s.p[i] & 0xc0U) != 0x80U)
+			return 0;
+	return n;
 }
 
 static kms_err_t write_string(span_t s, buf_t *out)

@@ -194,11 +194,8 @@ static void test_build(void **state)
 	assert_null(none);
 }
 
-static void test_allocations_fail(void **state)
+static void assert_parse_allocations(const char *text)
 {
-	(void)state;
-	static const char text[] = "{\"a-name-that-makes-the-buffer-of-the-lexer-grow\":[1,\"two\",{\"a\":"
-				   "null}],\"b\":{\"c\":\"d\"}}";
 	bool more = true;
 	for (unsigned i = 1; more; i++) {
 		json_t *j = NULL;
@@ -210,6 +207,50 @@ static void test_allocations_fail(void **state)
 		assert_true((j == NULL) == more);
 		json_freep(&j);
 	}
+}
+
+#define WORD "abcdefghijklmnop" /* as long as jansson's token buffer before its first growth */
+
+/* Each text makes the token buffer grow at a place where jansson would lose a byte: in a name, at the closing
+ * quote, in an escape, in a number, in a word. */
+static void test_token_buffer_cannot_grow(void **state)
+{
+	(void)state;
+	assert_parse_allocations("{\"" WORD WORD WORD WORD "\":\"" WORD WORD WORD WORD WORD WORD WORD WORD
+				 "\"}");
+	assert_parse_allocations("[\"abcdefghijklmn\",\"abcdefghijklmno\",\"" WORD "\"]");
+	assert_parse_allocations("[\"" WORD "abcdefghijklmn\"]");
+	assert_parse_allocations("[\"abcdefghijklmn\xe2\x82\xac\xe2\x82\xac\"]");
+	assert_parse_allocations("[\"abcdefghijklm\\u20ac\\ud83d\\ude00\"]");
+	assert_parse_allocations(
+		"[123456789012345678,-1.2345678901234e+5,1.2345678901234567890123456789012e1]");
+	assert_parse_allocations("[[[[]]],{\"a\":[true,false,null]}]");
+}
+
+/* A failure in one parse must not be left to the next, nor to what builds values. */
+static void test_failure_is_forgotten(void **state)
+{
+	(void)state;
+	json_t *j = NULL;
+	alloc_fail_at(3);
+	assert_int_equal(json_parse(span_str("[\"" WORD "\"]"), JSON_BODY_LIMIT, &j, NULL), KMS_E_NOMEM);
+	assert_true(alloc_fail_end());
+	alloc_fail_at(1);
+	assert_int_equal(json_build(&j, "[s]", "a"), KMS_E_NOMEM);
+	assert_true(alloc_fail_end());
+	assert_int_equal(json_build(&j, "[s]", "a"), KMS_OK);
+	json_freep(&j);
+	assert_int_equal(json_parse(span_str("[\"" WORD "\"]"), JSON_BODY_LIMIT, &j, NULL), KMS_OK);
+	json_freep(&j);
+}
+
+static void test_allocations_fail(void **state)
+{
+	(void)state;
+	static const char text[] = "{\"a-name-that-makes-the-buffer-of-the-lexer-grow\":[1,\"two\",{\"a\":"
+				   "null}],\"b\":{\"c\":\"d\"}}";
+	bool more;
+	assert_parse_allocations(text);
 	SCOPED(json_freep) json_t *j = parsed(text);
 	more = true;
 	for (unsigned i = 1; more; i++) {
@@ -259,6 +300,8 @@ int main(void)
 		cmocka_unit_test(test_clients_are_lenient),
 		cmocka_unit_test(test_build),
 		cmocka_unit_test(test_allocations_fail),
+		cmocka_unit_test(test_token_buffer_cannot_grow),
+		cmocka_unit_test(test_failure_is_forgotten),
 		cmocka_unit_test(test_wiped_on_free),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
