@@ -122,7 +122,8 @@ static bool headers(const request_t *rq, struct curl_slist **out)
 	/* no "100 Continue": it would cost a round trip for bodies that are small anyway */
 	if (!header(out, "Expect:") || !header(out, "Accept: application/json, application/problem+json"))
 		return false;
-	if (rq->body.n > 0 && !header(out, "Content-Type: application/json"))
+	/* without a value the line is left out: libcurl would call an empty body a form */
+	if (!header(out, rq->body.n > 0 ? "Content-Type: application/json" : "Content-Type:"))
 		return false;
 	if (rq->idempotency_key == NULL)
 		return true;

@@ -44,7 +44,9 @@ static kms_err_t check(const char *text, diag_t *why)
 	if (strncmp(text, "https://", strlen("https://")) != 0)
 		return diag_fail(why, KMS_E_INVALID, "the server's URL \"%.120s\" must start with https://",
 				 text);
-	if (!printable(text) || curl_url_set(u, CURLUPART_URL, text, 0) != CURLUE_OK)
+	/* libcurl would take the path of "https:///path" for the host */
+	if (!printable(text) || text[strlen("https://")] == '/' ||
+	    curl_url_set(u, CURLUPART_URL, text, 0) != CURLUE_OK)
 		return diag_fail(why, KMS_E_INVALID, "\"%.120s\" is not a URL of the form https://HOST:PORT",
 				 text);
 	if (!part_absent(u, CURLUPART_USER) || !part_absent(u, CURLUPART_PASSWORD) ||

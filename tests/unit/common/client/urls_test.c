@@ -1,0 +1,102 @@
+#include "common/client/client.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static kms_err_t make(const char *urls, const char *proxy, diag_t *why)
+{
+	client_t *c = NULL;
+	client_options_t o = {.urls = urls, .ca_pem = span_str("PEM"), .proxy = proxy};
+	kms_err_t e = client_new(&o, &c, why);
+	client_freep(&c);
+	return e;
+}
+
+static void test_refused(void **state)
+{
+	(void)state;
+	static const char *const rows[] = {
+		NULL,
+		"",
+		",",
+		"https://a,",
+		",https://a",
+		"https://a,,https://b",
+		"https://a, https://b",
+		" https://a",
+		"http://a",
+		"HTTPS://a",
+		"ftp://a",
+		"file:///etc/passwd",
+		"a:8443",
+		"//a",
+		"https://",
+		"https:///v1",
+		"https://a/v1",
+		"https://a/?x=1",
+		"https://a?x=1",
+		"https://a?",
+		"https://a#x",
+		"https://a/#",
+		"https://user@a",
+		"https://user:pw@a",
+		"https://@a",
+		"https://a b",
+		"https://a\r\nX: y",
+		"https://a:0x50",
+		"https://a:99999",
+		"https://a:-1",
+		"https://a:8443:8443",
+		"https://[::1",
+		"https://a,https://b,https://c,https://d,https://e,https://f,https://g,https://h,https://"
+		"i,https://j,"
+		"https://k,https://l,https://m,https://n,https://o,https://p,https://q",
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		diag_t why = {{0}};
+		if (make(rows[i], NULL, &why) != KMS_E_INVALID || why.text[0] == '\0')
+			fail_msg("accepted: %s", rows[i]);
+	}
+}
+
+static void test_taken(void **state)
+{
+	(void)state;
+	static const char *const rows[] = {
+		"https://a",          "https://a:8443",
+		"https://a:8443/",    "https://127.0.0.1:8443",
+		"https://[::1]:8443", "https://a:8443,https://b.example:9000",
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		diag_t why = {{0}};
+		if (make(rows[i], NULL, &why) != KMS_OK)
+			fail_msg("refused: %s: %s", rows[i], why.text);
+	}
+}
+
+static void test_proxies(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *proxy;
+		kms_err_t e;
+	} rows[] = {{NULL, KMS_OK},
+		    {"", KMS_OK},
+		    {"http://bastion:3128", KMS_OK},
+		    {"https://bastion:3128", KMS_E_INVALID},
+		    {"socks5://bastion", KMS_E_INVALID},
+		    {"bastion:3128", KMS_E_INVALID}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		assert_int_equal(make("https://a", rows[i].proxy, NULL), rows[i].e);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_taken),
+		cmocka_unit_test(test_proxies),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
