@@ -78,13 +78,14 @@ static bool statement_matches(const policy_statement_t *s, const policy_request_
 	return any_principal(s, r) && any_action(s, r) && any_resource(s, r);
 }
 
-/* People work on all tenants and may know what there is; a node may know of its own service alone, so that
- * names of other tenants cannot be found out by trying. */
+/* People work on all tenants and may know what there is; a node may know of what is its own alone, so that
+ * neither names of other tenants nor of its neighbours can be found out by trying. */
 static bool may_see(const policy_request_t *r)
 {
 	if (r->who != POLICY_NODE)
 		return true;
-	return strcmp(r->customer, r->node.customer) == 0 && strcmp(r->service, r->node.service) == 0;
+	return r->own && strcmp(r->customer, r->node.customer) == 0 &&
+	       strcmp(r->service, r->node.service) == 0;
 }
 
 void policy_decide(const policy_t *p, const policy_request_t *r, policy_decision_t *out)

@@ -418,7 +418,8 @@ static const seen_t seens[] = {
 	{"a node: an operator", {NODE("a.b"), ON("operator", "", "", "o")}, false},
 	{"a node: the log", {NODE("a.b"), ON("log", "", "", "")}, false},
 	{"a node: own, but elsewhere", {NODE("a.b"), ON("volume", "d", "s", "v"), .own = true}, false},
-	{"a node: its own service", {NODE("a.b"), ON("volume", "c", "s", "v")}, true},
+	{"a node: another's in its own service", {NODE("a.b"), ON("volume", "c", "s", "v")}, false},
+	{"a node: its own", {NODE("a.b"), ON("volume", "c", "s", "v"), .own = true}, true},
 	{"an operator: anything", {OPERATOR("auditor", "a.b"), ON("volume", "d", "s", "v")}, true},
 	{"nobody: the edge answers 401", {ANONYMOUS("a.b"), ON("volume", "d", "s", "v")}, true},
 };
