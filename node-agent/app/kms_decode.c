@@ -65,6 +65,7 @@ static const struct {
 	{"pending", KMS_SECRET_PENDING},
 	{"active", KMS_SECRET_ACTIVE},
 	{"active-previous", KMS_SECRET_PREVIOUS},
+	{"pre-active", KMS_SECRET_ACTIVE}, /* of a volume that is being formatted: its one live secret */
 };
 
 static kms_err_t secret_state(const char *word, kms_secret_state_t *out, diag_t *why)
