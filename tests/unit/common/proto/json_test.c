@@ -224,6 +224,7 @@ static void test_token_buffer_cannot_grow(void **state)
 	assert_parse_allocations("[\"abcdefghijklm\\u20ac\\ud83d\\ude00\"]");
 	assert_parse_allocations(
 		"[123456789012345678,-1.2345678901234e+5,1.2345678901234567890123456789012e1]");
+	assert_parse_allocations("[123456789012345]"); /* the byte that would be lost is the one behind it */
 	assert_parse_allocations("[[[[]]],{\"a\":[true,false,null]}]");
 }
 
