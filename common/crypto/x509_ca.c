@@ -71,6 +71,24 @@ static kms_err_t check_ca(X509 *cert, diag_t *why)
 	return KMS_OK;
 }
 
+/* What the quick way compares with. All lazy encodings of the library's are made here, before threads share
+ * them. */
+static kms_err_t remember(x509_ca_t *ca, X509 *cert)
+{
+	const unsigned char *der = NULL;
+	size_t n = 0;
+	if (X509_NAME_get0_der(X509_get_subject_name(cert), &der, &n) != 1 || X509_get0_pubkey(cert) == NULL)
+		return ossl_err(KMS_E_IO);
+	const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(cert);
+	ca->subject[ca->n] = span_of(der, n);
+	/* without one, no certificate of this CA can be of the form that the quick way takes */
+	ca->key_id[ca->n] = id != NULL ? span_of(ASN1_STRING_get0_data(id), (size_t)ASN1_STRING_length(id))
+				       : span_of(NULL, 0);
+	ca->not_before_ms[ca->n] = x509_time_ms(X509_get0_notBefore(cert));
+	ca->not_after_ms[ca->n] = x509_time_ms(X509_get0_notAfter(cert));
+	return KMS_OK;
+}
+
 /* Takes cert in every case. */
 static kms_err_t add_ca(x509_ca_t *ca, X509 *taken, diag_t *why)
 {
@@ -84,6 +102,9 @@ static kms_err_t add_ca(x509_ca_t *ca, X509 *taken, diag_t *why)
 		return e == KMS_E_DENIED ? KMS_E_INVALID : e;
 	if (ca->n > 0 && strcmp(domain, ca->trust_domain) != 0)
 		return diag_fail(why, KMS_E_INVALID, "the CA certificates are of different trust domains");
+	e = remember(ca, cert);
+	if (e != KMS_OK)
+		return diag_fail(why, e, "the CA certificate cannot be read");
 	if (X509_STORE_add_cert(ca->store, cert) != 1)
 		return diag_fail(why, ossl_err(KMS_E_IO), "the CA certificate cannot be stored");
 	memcpy(ca->trust_domain, domain, sizeof domain);

@@ -14,6 +14,9 @@ struct x509_ca {
 	X509 *certs[X509_CA_MAX];
 	size_t n;
 	char trust_domain[TRUST_DOMAIN_CAP];
+	/* of certs[i], read once */
+	span_t subject[X509_CA_MAX], key_id[X509_CA_MAX];
+	int64_t not_before_ms[X509_CA_MAX], not_after_ms[X509_CA_MAX];
 };
 
 /* x509_key.c */
@@ -26,11 +29,17 @@ KMS_MUST x509_open_text(span_t pem, BIO **out);
  * point), so that one key has one hash: INVALID otherwise. */
 KMS_MUST x509_spki_hash(X509_PUBKEY *key, uint8_t out[SPKI_HASH_LEN]);
 KMS_MUST x509_is_p256(EVP_PKEY *key);
+#define X509_P256_SPKI 91U
+bool x509_spki_is_p256(span_t der);
 
 /* x509_ca.c */
 bool x509_trust_domain_valid(span_t s);
 /* The text of the one URI that is the whole subject alternative name; borrowed from *names. */
 KMS_MUST x509_only_uri(const X509 *cert, GENERAL_NAMES **names, span_t *uri, diag_t *why);
+
+/* x509_verify.c: x509_verify_client without the quick way; tests hold the two against each other. */
+KMS_MUST x509_verify_wholly(const x509_ca_t *ca, span_t der, int64_t now_ms, x509_identity_t *out,
+			    diag_t *why);
 
 /* x509_issue.c */
 int64_t x509_time_ms(const ASN1_TIME *t);

@@ -10,7 +10,7 @@
 static const uint8_t p256_head[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
 				    0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
 				    0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
-#define P256_SPKI (sizeof p256_head + 64U)
+_Static_assert(sizeof p256_head + 64U == X509_P256_SPKI, "head and point");
 
 /* Without a callback OpenSSL would ask the terminal for the password of an encrypted key. */
 static int no_password(char *buf, int size, int rwflag, void *u)
@@ -80,9 +80,9 @@ kms_err_t x509_csr_read(span_t pem, X509_REQ **out)
 	return KMS_OK;
 }
 
-static bool is_p256_spki(span_t der)
+bool x509_spki_is_p256(span_t der)
 {
-	return der.n == P256_SPKI && memcmp(der.p, p256_head, sizeof p256_head) == 0;
+	return der.n == X509_P256_SPKI && memcmp(der.p, p256_head, sizeof p256_head) == 0;
 }
 
 kms_err_t x509_is_p256(EVP_PKEY *key)
@@ -91,7 +91,7 @@ kms_err_t x509_is_p256(EVP_PKEY *key)
 	int n = i2d_PUBKEY(key, &der);
 	if (n <= 0)
 		return ossl_err(KMS_E_INVALID);
-	return is_p256_spki(span_of(der, (size_t)n)) ? KMS_OK : KMS_E_INVALID;
+	return x509_spki_is_p256(span_of(der, (size_t)n)) ? KMS_OK : KMS_E_INVALID;
 }
 
 kms_err_t x509_spki_hash(X509_PUBKEY *key, uint8_t out[SPKI_HASH_LEN])
@@ -102,7 +102,7 @@ kms_err_t x509_spki_hash(X509_PUBKEY *key, uint8_t out[SPKI_HASH_LEN])
 		return ossl_err(KMS_E_INVALID);
 	span_t spki = span_of(der, (size_t)n);
 	/* the second half: the point was decoded, so it is on the curve */
-	if (!is_p256_spki(spki) || X509_PUBKEY_get0(key) == NULL)
+	if (!x509_spki_is_p256(spki) || X509_PUBKEY_get0(key) == NULL)
 		return ossl_err(KMS_E_INVALID);
 	return crypto_sha256(spki, out);
 }

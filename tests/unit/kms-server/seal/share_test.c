@@ -72,11 +72,11 @@ static void test_every_typing_error(void **state)
 	for (size_t i = 0; i < n; i++) {
 		SCOPED(share_free) share_t share = {0};
 		memcpy(text, KNOWN, i);
-		memcpy(text + i, KNOWN + i + 1, n - i - 1);
+		memcpy(text + i, &KNOWN[i + 1], n - i - 1);
 		assert_int_equal(share_parse(span_of(text, n - 1), &share, NULL), KMS_E_INVALID);
 		memcpy(text, KNOWN, i);
 		text[i] = '0';
-		memcpy(text + i + 1, KNOWN + i, n - i);
+		memcpy(text + i + 1, &KNOWN[i], n - i);
 		assert_int_equal(share_parse(span_of(text, n + 1), &share, NULL), KMS_E_INVALID);
 	}
 	/* two neighbours exchanged in the value */
