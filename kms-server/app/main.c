@@ -1,6 +1,7 @@
 /* kms-server: see docs/man/kms-server.8. */
 #include "common/io/log.h"
 #include "common/io/process.h"
+#include "common/proto/json.h"
 #include "kms-server/app/settings.h"
 #include "kms-server/app/verbs.h"
 
@@ -75,6 +76,7 @@ int main(int argc, char **argv)
 {
 	/* Two arenas: each thread's own would keep megabytes that nobody uses. */
 	(void)mallopt(M_ARENA_MAX, 2);
+	json_wipe_on_free();
 	diag_t why = {.text = ""};
 	log_init("kms-server", LOG_INFO_);
 	if (process_harden(&why) != KMS_OK) {

@@ -3,6 +3,7 @@
 #include "common/base/scope.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <termios.h>
 
@@ -40,7 +41,14 @@ kms_err_t shares_print(secret_t *const *texts, size_t n, diag_t *why)
 typedef struct quiet_terminal {
 	bool changed;
 	struct termios before;
+	struct sigaction int_before;
 } quiet_terminal_t;
+
+/* Its only effect is that read() ends with EINTR: dying in there would leave the terminal without echo. */
+static void on_interrupt(int sig)
+{
+	(void)sig;
+}
 
 static void quiet_begin(quiet_terminal_t *q)
 {
@@ -48,13 +56,18 @@ static void quiet_begin(quiet_terminal_t *q)
 		return;
 	struct termios off = q->before;
 	off.c_lflag &= ~(tcflag_t)ECHO;
-	q->changed = tcsetattr(STDIN_FILENO, TCSAFLUSH, &off) == 0;
+	const struct sigaction act = {.sa_handler = on_interrupt};
+	(void)sigaction(SIGINT, &act, &q->int_before);
+	q->changed = true;
+	(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &off);
 }
 
 static void quiet_end(quiet_terminal_t *q)
 {
-	if (q->changed)
+	if (q->changed) {
 		(void)tcsetattr(STDIN_FILENO, TCSAFLUSH, &q->before);
+		(void)sigaction(SIGINT, &q->int_before, NULL);
+	}
 	q->changed = false;
 }
 
@@ -67,7 +80,7 @@ static kms_err_t read_line(secret_t *into, size_t *len, diag_t *why)
 		uint8_t ch = 0;
 		ssize_t got = read(STDIN_FILENO, &ch, 1);
 		if (got < 0 && errno == EINTR)
-			continue;
+			return diag_fail(why, KMS_E_UNAVAILABLE, "interrupted");
 		if (got < 0)
 			return diag_fail(why, KMS_E_IO, "standard input: %s", strerror(errno));
 		if (got == 0 && n == 0)

@@ -43,6 +43,15 @@ static void making_end(making_t *m)
 	buf_free(&m->seal_config);
 }
 
+/* SPIFFE-ID, section 2.1; it ends up in every certificate and cannot be changed later. */
+static kms_err_t check_trust_domain(const char *name, diag_t *why)
+{
+	if (strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789.-_") != strlen(name))
+		return diag_fail(why, KMS_E_INVALID,
+				 "--trust-domain: \"%.60s\" holds more than a-z 0-9 . - _", name);
+	return KMS_OK;
+}
+
 static kms_err_t check_arguments(making_t *m, diag_t *why)
 {
 	char name[NAME_CAP];
@@ -60,6 +69,7 @@ static kms_err_t check_arguments(making_t *m, diag_t *why)
 		return diag_fail(why, KMS_E_INVALID,
 				 "--threshold %d needs more than the %d shares of --shares",
 				 (int)conf_number(m->conf, "threshold"), (int)conf_number(m->conf, "shares"));
+	KMS_TRY(check_trust_domain(conf_text(m->conf, "trust-domain"), why));
 	return name_parse("operator", span_str(m->operator_name), name, why);
 }
 
@@ -134,18 +144,25 @@ static kms_err_t print_shares(const making_t *m, diag_t *why)
 	return KMS_OK;
 }
 
+static void print_line(const char *what, const char *text)
+{
+	printf("  %-28s %s\n", what, text);
+}
+
 static void print_made(const making_t *m)
 {
-	const char *seal = m->shamir ? NULL : m->keyfile != NULL ? m->keyfile : SERVER_DIR_SEAL;
+	char operator_files[NAME_CAP + 32];
+	(void)snprintf(operator_files, sizeof operator_files, "%s/%s.{crt,key}", SERVER_DIR_OPERATORS,
+		       m->operator_name);
 	printf("Made %s:\n", m->dir);
-	printf("  %-28s the CA certificate, for operators and nodes\n", SERVER_DIR_CA);
-	printf("  %-28s this server's TLS certificate and key\n", SERVER_DIR_CERT ", " SERVER_DIR_KEY);
-	printf("  operators/%s.{crt,key}%*s the first operator's: move them to their owner\n",
-	       m->operator_name, (int)(strlen(m->operator_name) < 7 ? 7 - strlen(m->operator_name) : 0), "");
-	if (seal != NULL)
-		printf("  %-28s opens the seal: without it the database cannot be read\n", seal);
-	printf("  %-28s encrypts backups\n", SERVER_DIR_BACKUP);
-	printf("  %-28s the database\n", SERVER_DIR_DB "/");
+	print_line(SERVER_DIR_CA, "the CA certificate, for operators and nodes");
+	print_line(SERVER_DIR_CERT ", " SERVER_DIR_KEY, "this server's TLS certificate and key");
+	print_line(operator_files, "the first operator's: move them to their owner");
+	if (!m->shamir)
+		print_line(m->keyfile != NULL ? m->keyfile : SERVER_DIR_SEAL,
+			   "opens the seal: without it the database cannot be read");
+	print_line(SERVER_DIR_BACKUP, "encrypts backups");
+	print_line(SERVER_DIR_DB "/", "the database");
 }
 
 /* Shares come before the folder gets its name: shares that nobody could read would lock the deployment for
