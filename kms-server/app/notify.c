@@ -8,10 +8,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-kms_err_t notify_manager(const char *state, diag_t *why)
+kms_err_t notify_manager(const char *socket_name, const char *state, diag_t *why)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	if (path == NULL || path[0] == '\0')
+	const char *path = socket_name;
+	if (path == NULL)
 		return KMS_OK;
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	size_t n = strlen(path);

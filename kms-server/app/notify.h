@@ -4,7 +4,8 @@
 
 #include "common/base/err.h"
 
-/* state: "READY=1". OK where no manager asked. A failure says why; it is no reason not to serve. */
-KMS_MUST notify_manager(const char *state, diag_t *why);
+/* socket: what NOTIFY_SOCKET names, a path or '@' and an abstract name; NULL where no manager asked, which is
+ * OK. state: "READY=1". A failure says why; it is no reason not to serve. */
+KMS_MUST notify_manager(const char *socket_name, const char *state, diag_t *why);
 
 #endif

@@ -28,6 +28,8 @@ static const conf_setting_t run_flags[] = {
 	{"check-config", NULL, CONF_BOOL, 0, 0, NULL, NULL, "check settings and folder, start nothing"},
 	{"commit-each", NULL, CONF_BOOL, 0, 0, NULL, NULL,
 	 "one commit a request (a baseline for benchmarks; slower)"},
+	{"notify-socket", "NOTIFY_SOCKET", CONF_TEXT, 0, 107, NULL, "NAME",
+	 "where to tell that it is ready (sd_notify)"},
 };
 
 static const conf_setting_t init_flags[] = {

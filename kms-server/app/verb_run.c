@@ -131,10 +131,10 @@ static void look_at_swap(void)
 		log_warn("%s", why.text);
 }
 
-static void tell_manager(const char *state)
+static void tell_manager(const conf_t *conf, const char *state)
 {
 	diag_t why = {.text = ""};
-	if (notify_manager(state, &why) != KMS_OK)
+	if (notify_manager(conf_text(conf, "notify-socket"), state, &why) != KMS_OK)
 		log_warn("%s", why.text);
 }
 
@@ -236,7 +236,7 @@ static void tell_ready(const conf_t *conf, const running_t *r)
 	while (n > 0 && listen[n - 1] != ':')
 		n--;
 	log_notice("listening on https://%.*s%u", (int)n, listen, http_server_port(r->http));
-	tell_manager("READY=1");
+	tell_manager(conf, "READY=1");
 }
 
 kms_err_t verb_run(int argc, char **argv, diag_t *why)
@@ -255,6 +255,6 @@ kms_err_t verb_run(int argc, char **argv, diag_t *why)
 	KMS_TRY(start(conf, &r, why));
 	tell_ready(conf, &r);
 	kms_err_t e = wait_for_end(&r, &signals, why);
-	tell_manager("STOPPING=1");
+	tell_manager(conf, "STOPPING=1");
 	return e;
 }

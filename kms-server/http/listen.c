@@ -87,7 +87,7 @@ kms_err_t listen_check(const char *where, diag_t *why)
 
 static kms_err_t port_of(int fd, uint16_t *out)
 {
-	struct sockaddr_storage sa;
+	struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
 	socklen_t n = sizeof sa;
 	if (getsockname(fd, (struct sockaddr *)&sa, &n) != 0)
 		return KMS_E_IO;

@@ -14,10 +14,7 @@
 static void test_nobody_asked(void **state)
 {
 	(void)state;
-	assert_int_equal(unsetenv("NOTIFY_SOCKET"), 0);
-	assert_int_equal(notify_manager("READY=1", NULL), KMS_OK);
-	assert_int_equal(setenv("NOTIFY_SOCKET", "", 1), 0);
-	assert_int_equal(notify_manager("READY=1", NULL), KMS_OK);
+	assert_int_equal(notify_manager(NULL, "READY=1", NULL), KMS_OK);
 }
 
 static void test_abstract_socket(void **state)
@@ -30,8 +27,7 @@ static void test_abstract_socket(void **state)
 	assert_int_equal(bind(fd, (const struct sockaddr *)&a,
 			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof name)),
 			 0);
-	assert_int_equal(setenv("NOTIFY_SOCKET", "@claviger-notify-test", 1), 0);
-	assert_int_equal(notify_manager("READY=1", NULL), KMS_OK);
+	assert_int_equal(notify_manager("@claviger-notify-test", "READY=1", NULL), KMS_OK);
 	char got[32] = "";
 	assert_int_equal(recv(fd, got, sizeof got, 0), 7);
 	assert_string_equal(got, "READY=1");
@@ -45,12 +41,9 @@ static void test_refused(void **state)
 	longest[0] = '/';
 	longest[sizeof longest - 1] = '\0';
 	diag_t why = {.text = ""};
-	assert_int_equal(setenv("NOTIFY_SOCKET", "relative", 1), 0);
-	assert_int_equal(notify_manager("READY=1", &why), KMS_E_INVALID);
-	assert_int_equal(setenv("NOTIFY_SOCKET", longest, 1), 0);
-	assert_int_equal(notify_manager("READY=1", &why), KMS_E_INVALID);
-	assert_int_equal(setenv("NOTIFY_SOCKET", "/nowhere/at/all", 1), 0);
-	assert_int_equal(notify_manager("READY=1", &why), KMS_E_IO);
+	assert_int_equal(notify_manager("relative", "READY=1", &why), KMS_E_INVALID);
+	assert_int_equal(notify_manager(longest, "READY=1", &why), KMS_E_INVALID);
+	assert_int_equal(notify_manager("/nowhere/at/all", "READY=1", &why), KMS_E_IO);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-#include "edge_fixture.h"
+#include "tests/unit/kms-server/http/edge_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,9 +2,9 @@
 #ifndef CLAVIGER_TESTS_UNIT_KMS_SERVER_HTTP_EDGE_FIXTURE_H
 #define CLAVIGER_TESTS_UNIT_KMS_SERVER_HTTP_EDGE_FIXTURE_H
 
-#include "fake_core.h"
+#include "tests/unit/kms-server/http/fake_core.h"
 #include "kms-server/http/http_server.h"
-#include "tls_client.h"
+#include "tests/unit/kms-server/http/tls_client.h"
 
 #include <stdatomic.h>
 

@@ -1,5 +1,5 @@
 /* What goes wrong in time: slow and vanishing clients, many at once, stopping under load. */
-#include "edge_fixture.h"
+#include "tests/unit/kms-server/http/edge_fixture.h"
 
 #include <pthread.h>
 #include <setjmp.h>

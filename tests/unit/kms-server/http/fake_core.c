@@ -1,4 +1,4 @@
-#include "fake_core.h"
+#include "tests/unit/kms-server/http/fake_core.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -160,7 +160,9 @@ void core_finish(core_t *c, core_job_t *job, core_reply_t *out)
 	c->seen.finished++;
 	change_end(c);
 	if (job->refused_status != 0) {
-		core_problem(out, job->refused_status, "refused", job->request_id, "%s", job->why);
+		*out = (core_reply_t){.status = job->refused_status,
+				      .content_type = "application/problem+json"};
+		buf_printf(&out->body, "refused %s %s", job->request_id, job->why);
 	} else {
 		*out = (core_reply_t){.status = 200, .content_type = "application/json"};
 		buf_str(&out->body, "{\"ok\":true}");

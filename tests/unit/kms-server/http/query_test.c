@@ -90,7 +90,8 @@ static void test_value_length(void **state)
 	size_t n = 0;
 	char raw[CORE_QUERY_VALUE_CAP + 2];
 	memset(raw, 'x', sizeof raw);
-	memcpy(raw, "a=", 2);
+	raw[0] = 'a';
+	raw[1] = '=';
 	assert_int_equal(query_parse(span_of(raw, sizeof raw), q, &n, NULL), KMS_E_INVALID);
 	assert_int_equal(query_parse(span_of(raw, sizeof raw - 1), q, &n, NULL), KMS_OK);
 	assert_int_equal(strlen(q[0].value), CORE_QUERY_VALUE_CAP - 1);

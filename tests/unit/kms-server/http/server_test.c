@@ -1,6 +1,6 @@
 #include "kms-server/http/http_server.h"
 
-#include "edge_fixture.h"
+#include "tests/unit/kms-server/http/edge_fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "tls_client.h"
+#include "tests/unit/kms-server/http/tls_client.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -50,7 +50,8 @@ bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char 
 		out->fd >= 0 && gnutls_certificate_allocate_credentials(&out->cred) == 0 &&
 		set_certificate(out, cert, key) &&
 		/* forced: also one that the server's list of CAs does not ask for */
-		gnutls_init(&out->session, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_SIGNAL) == 0 &&
+		gnutls_init(&out->session, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_SIGNAL) ==
+			0 &&
 		gnutls_priority_set_direct(out->session, priority != NULL ? priority : "NORMAL", NULL) == 0 &&
 		gnutls_credentials_set(out->session, GNUTLS_CRD_CERTIFICATE, out->cred) == 0;
 	if (ok)
