@@ -58,7 +58,6 @@ static kms_err_t format_file(int fd, uint32_t sector, const char *label, const s
 	device_fd_path(fd, path);
 	KMS_TRY(crypt_handle(path, NULL, &log, &cd, why));
 	struct crypt_params_luks2 params = {
-		.pbkdf = crypt_get_pbkdf_type(cd),
 		.sector_size = sector,
 		.label = label != NULL && strlen(label) <= LABEL_MAX ? label : NULL,
 		.subsystem = "claviger",
