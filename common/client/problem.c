@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 typedef struct problem {
 	char title[128];
@@ -85,6 +86,10 @@ static void read_problem(const client_reply_t *r, problem_t *p)
 	flatten(p->title);
 	flatten(p->detail);
 	flatten(p->request_id);
+	/* a sentence's full stop would stand before what follows it in ours */
+	size_t n = strlen(p->detail);
+	if (n > 0 && p->detail[n - 1] == '.')
+		p->detail[n - 1] = '\0';
 }
 
 kms_err_t client_status(const client_reply_t *r, diag_t *why)

@@ -352,6 +352,15 @@ const char *conf_word(const conf_t *c, size_t i)
 	return i < c->n_words ? c->words[i] : NULL;
 }
 
+/* Characters, not bytes: printf's width would count an ellipsis three times. */
+static size_t width_of(const char *s)
+{
+	size_t n = 0;
+	for (; *s != '\0'; s++)
+		n += ((unsigned char)*s & 0xc0) != 0x80;
+	return n;
+}
+
 void conf_help(const conf_setting_t *table, size_t n, FILE *out)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -359,7 +368,8 @@ void conf_help(const conf_setting_t *table, size_t n, FILE *out)
 		char left[96];
 		(void)snprintf(left, sizeof left, "--%s%s%s", s->key, s->arg != NULL ? " " : "",
 			       s->arg != NULL ? s->arg : "");
-		(void)fprintf(out, "  %-26s %s", left, s->help);
+		size_t wide = width_of(left);
+		(void)fprintf(out, "  %s%*s %s", left, wide < 26 ? (int)(26 - wide) : 0, "", s->help);
 		if (s->dflt != NULL)
 			(void)fprintf(out, " (default %s)", s->dflt);
 		if (s->env != NULL)

@@ -57,8 +57,8 @@ static void integer_format(int64_t v, value_kind_t kind, buf_t *out)
 {
 	char text[TIME_TEXT_CAP];
 	switch (kind) {
-	case VALUE_TIME:
-		time_text(v, text);
+	case VALUE_TIME: /* 0 is how "never" is sent */
+		time_text(v > 0 ? v : -1, text);
 		buf_str(out, text);
 		return;
 	case VALUE_PLAIN:

@@ -168,10 +168,9 @@ static kms_err_t verdict(const json_t *event, const char *ended, diag_t *why)
 				 : "");
 }
 
-static kms_err_t detach(cli_t *c, progress_t *p, const char *id, diag_t *why)
+static kms_err_t detach(progress_t *p, const char *id, diag_t *why)
 {
 	progress_end(p);
-	(void)c;
 	return diag_fail(why, KMS_E_CONFLICT,
 			 "no longer watching: the event goes on. See it with: kmsctl maintenance watch %s",
 			 id);
@@ -233,7 +232,7 @@ static kms_err_t follow(cli_t *c, const interrupt_t *stop, const char *id, int64
 		if (left <= 0)
 			break;
 		if (interrupt_wait(stop, wait < left ? wait : left))
-			return detach(c, &p, id, why);
+			return detach(&p, id, why);
 		wait = wait * 3 / 2 < MOST_WAIT_MS ? wait * 3 / 2 : MOST_WAIT_MS;
 	}
 	progress_end(&p);
@@ -247,6 +246,8 @@ kms_err_t watch_event(cli_t *c, const char *id, int64_t timeout_s, diag_t *why)
 	const char *ended = "";
 	KMS_TRY(interrupt_open(&stop, why));
 	KMS_TRY(follow(c, &stop, id, timeout_s, &event, &ended, why));
+	if (json_array_size(value_at(event, "volumes")) == 0)
+		(void)fprintf(c->err, "no active volume is in the event's scope: nothing to rotate\n");
 	if (c->json)
 		KMS_TRY(cli_print_json(c, event, why));
 	else

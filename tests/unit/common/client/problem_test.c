@@ -71,6 +71,8 @@ static void test_words(void **state)
 		{503, 9, "{\"title\":\"Sealed\",\"request_id\":\"r1\"}",
 		 "Sealed, try again in 9 s (request r1)"},
 		{404, 0, "{\"detail\":\"no such volume\"}", "no such volume"},
+		{404, 0, "{\"detail\":\"No such volume.\",\"request_id\":\"r1\"}",
+		 "No such volume (request r1)"},
 		{500, 0, "", "the server answered HTTP 500"},
 		{502, 0, "<html>Bad Gateway</html>", "the server answered HTTP 502"},
 		{400, 0, "[1]", "the server answered HTTP 400"},

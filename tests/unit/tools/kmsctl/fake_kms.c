@@ -1,0 +1,87 @@
+#include "tests/unit/tools/kmsctl/fake_kms.h"
+
+#include "common/base/scope.h"
+#include "common/client/client.h"
+#include "tools/kmsctl/dispatch.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+#define ARGS 24
+
+struct client {
+	int unused;
+};
+static client_t the_client;
+static const fake_step_t *next;
+
+kms_err_t __wrap_client_new(const client_options_t *o, client_t **out, diag_t *why);
+kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, span_t body, const char *key,
+			     unsigned timeout_s, client_reply_t *out, diag_t *why);
+void __wrap_client_freep(client_t **c);
+
+void fake_kms_script(const fake_step_t *steps)
+{
+	next = steps;
+}
+
+int fake_kms_done(void)
+{
+	return next->method == NULL;
+}
+
+kms_err_t __wrap_client_new(const client_options_t *o, client_t **out, diag_t *why)
+{
+	(void)why;
+	assert_non_null(o->urls);
+	*out = &the_client;
+	return KMS_OK;
+}
+
+void __wrap_client_freep(client_t **c)
+{
+	*c = NULL;
+}
+
+kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, span_t body, const char *key,
+			     unsigned timeout_s, client_reply_t *out, diag_t *why)
+{
+	assert_ptr_equal(c, &the_client);
+	assert_true(timeout_s > 0);
+	if (next->method == NULL || strcmp(next->method, method) != 0 || strcmp(next->path, path) != 0)
+		fail_msg("asked %s %s, the script has %s %s", method, path,
+			 next->method != NULL ? next->method : "nothing",
+			 next->method != NULL ? next->path : "");
+	/* every write carries a key, no read does */
+	assert_true((strcmp(method, "GET") != 0) == (key != NULL && strlen(key) == 32));
+	if (next->body != NULL && !span_eq(body, span_str(next->body)))
+		fail_msg("%s %s: body %.*s", method, path, (int)body.n, (const char *)body.p);
+	const fake_step_t *now = next++;
+	if (now->status == 0)
+		return diag_fail(why, KMS_E_UNAVAILABLE, "nobody there");
+	*out = (client_reply_t){.status = now->status};
+	buf_str(&out->body, now->answer);
+	return out->body.err;
+}
+
+kms_err_t fake_kms_run(const char *const *args, char **out_text, char **err_text, diag_t *why)
+{
+	static const char *const settings[] = {"--addr=https://kms", "--cacert=/ca", "--cert=/c", "--key=/k"};
+	SCOPED(dispatch_free) dispatch_t d = {0};
+	char *argv[ARGS] = {NULL};
+	int argc = 0;
+	size_t n = 0, m = 0;
+	for (size_t i = 0; i < COUNT(settings); i++)
+		argv[argc++] = (char *)(uintptr_t)settings[i];
+	for (; *args != NULL && argc < ARGS; args++)
+		argv[argc++] = (char *)(uintptr_t)*args;
+	if (dispatch_parse(argc, argv, &d, why) != KMS_OK)
+		fail_msg("%s", why->text);
+	FILE *out = open_memstream(out_text, &n);
+	FILE *err = open_memstream(err_text, &m);
+	kms_err_t e = dispatch_run(&d, out, err, why);
+	assert_int_equal(fclose(out), 0);
+	assert_int_equal(fclose(err), 0);
+	return e;
+}

@@ -1,0 +1,57 @@
+#include "tools/kmsctl/progress.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+static void test_lines_only_for_changes(void **state)
+{
+	(void)state;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+	progress_t p;
+	progress_init(&p, out, false, 1000);
+	progress_show(&p, &(progress_counts_t){3, 0, 0, 0}, 1000, NULL);
+	progress_show(&p, &(progress_counts_t){3, 0, 0, 0}, 2000, NULL);
+	progress_show(&p, &(progress_counts_t){1, 1, 1, 0}, 62000, "ignored");
+	progress_show(&p, &(progress_counts_t){0, 0, 2, 1}, 3661000 + 1000, NULL);
+	progress_end(&p);
+	assert_int_equal(fclose(out), 0);
+	assert_string_equal(text, "0 of 3 rotated, 0 running, 0 failed, 0:00\n"
+				  "1 of 3 rotated, 1 running, 0 failed, 1:01\n"
+				  "2 of 3 rotated, 0 running, 1 failed, 1:01:01\n");
+	free(text);
+}
+
+static void test_bar_on_a_terminal(void **state)
+{
+	(void)state;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+	progress_t p;
+	progress_init(&p, out, true, 0);
+	progress_show(&p, &(progress_counts_t){1, 0, 1, 0}, 5000, NULL);
+	progress_show(&p, &(progress_counts_t){1, 0, 1, 0}, 6000, "no answer");
+	progress_show(&p, &(progress_counts_t){0, 0, 0, 0}, 7000, NULL); /* nothing to do is full, not 0/0 */
+	progress_end(&p);
+	progress_end(&p);
+	assert_int_equal(fclose(out), 0);
+	assert_string_equal(text,
+			    "\r[############............] 1/2  0 running, 0 failed  0:05\033[K"
+			    "\r[############............] 1/2  0 running, 0 failed  0:06  no answer\033[K"
+			    "\r[########################] 0/0  0 running, 0 failed  0:07\033[K\n");
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_lines_only_for_changes),
+		cmocka_unit_test(test_bar_on_a_terminal),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
