@@ -1,0 +1,85 @@
+/* A KMS and a machine with one disk in memory, behind the agent's ports, with the rules of docs/PROTOCOL.md.
+ * The power can be cut at the N-th call of any port, before its effect or after it (the answer is lost then);
+ * from there on every call fails until sim_power_on. After every effect the promise is checked: a secret that
+ * the KMS would release opens the volume, or what a next run needs to complete it is there. */
+#ifndef CLAVIGER_TESTS_NODE_AGENT_CORE_SIM_H
+#define CLAVIGER_TESTS_NODE_AGENT_CORE_SIM_H
+
+#include "node-agent/ports/kms.h"
+#include "node-agent/ports/records.h"
+#include "node-agent/ports/volume.h"
+
+#define SIM_DEVICE   "/dev/sim"
+#define SIM_OTHER    "/dev/other"
+#define SIM_HEADER   "/sim/data.hdr"
+#define SIM_VOLUME   "data"
+#define SIM_SLOTS    4U
+#define SIM_VERSIONS 16U
+
+typedef enum sim_secret_state {
+	SIM_NONE = 0,
+	SIM_PENDING,
+	SIM_ACTIVE,
+	SIM_PREVIOUS,
+	SIM_DEACTIVATED,
+	SIM_DESTROYED
+} sim_secret_state_t;
+
+/* A LUKS2 header, or something else, or nothing. */
+typedef struct sim_disk {
+	bool present;  /* a whole header */
+	bool begun;    /* its first sector, at least, is there */
+	unsigned junk; /* what stood there before: 0 is an empty disk */
+	char uuid[VOLUME_UUID_CAP];
+	char cipher[32];
+	uint8_t key[64];
+	struct {
+		bool used;
+		bool foreign; /* somebody else's keyslot, with a KDF that is not ours */
+		uint8_t secret[32];
+	} slots[SIM_SLOTS];
+} sim_disk_t;
+
+typedef struct sim {
+	volume_port_t volumes;
+	kms_port_t kms;
+	records_port_t records;
+	/* the machine */
+	sim_disk_t disk, other, header;
+	bool header_file;
+	bool has_record;
+	record_t record;
+	unsigned uuids; /* made so far */
+	bool mapped;
+	char mapped_as[64];
+	char mapped_uuid[VOLUME_UUID_CAP];
+	bool no_mapper;
+	/* the KMS */
+	kms_volume_state_t state;    /* 0: unknown volume */
+	kms_release_status_t status; /* of releases; 0: released */
+	uint32_t lineage;
+	char uuid[VOLUME_UUID_CAP];
+	uint8_t fingerprint[32];
+	bool has_fingerprint;
+	sim_secret_state_t secrets[SIM_VERSIONS];
+	uint8_t nonce[32];
+	/* power */
+	unsigned calls, cut_at;
+	bool cut_after, dead;
+	/* what was done */
+	unsigned adds, destroys, writes, reformats, aborts, broken;
+} sim_t;
+
+void sim_init(sim_t *s);
+/* A formatted, committed volume with secret 1. */
+void sim_init_formatted(sim_t *s);
+/* Cuts at call `at` from now; 0: never. */
+void sim_cut(sim_t *s, unsigned at, bool after);
+void sim_power_on(sim_t *s);
+/* The bytes of secret `version`. */
+void sim_secret(uint32_t version, uint8_t out[32]);
+bool sim_opens(const sim_disk_t *d, uint32_t version);
+/* A secret that the KMS would release opens the disk. */
+bool sim_safe(const sim_t *s);
+
+#endif
