@@ -17,29 +17,39 @@ typedef ssize_t (*pwrite_fn)(int, const void *, size_t, off_t);
 
 static atomic_ulong flushes;
 
-static unsigned long setting(const char *name, char **rest)
+/* Read once at the start: the programs clear their environment. */
+static struct {
+	struct timespec delay;
+	unsigned long fail_at;
+	bool and_after;
+} how;
+
+__attribute__((constructor)) static void read_settings(void)
 {
-	static char none[] = "";
-	const char *text = getenv(name);
-	*rest = none;
-	return text == NULL ? 0 : strtoul(text, rest, 10);
+	const char *ms = getenv("SLOWSYNC_MS");
+	const char *fail = getenv("SLOWSYNC_FAIL");
+	char *rest = NULL;
+	unsigned long n = ms != NULL ? strtoul(ms, NULL, 10) : 0;
+	how.delay = (struct timespec){.tv_sec = (time_t)(n / 1000), .tv_nsec = (long)(n % 1000) * 1000000L};
+	if (fail == NULL)
+		return;
+	how.fail_at = strtoul(fail, &rest, 10);
+	how.and_after = *rest == '+';
 }
 
 static void delay(void)
 {
-	char *rest;
-	unsigned long ms = setting("SLOWSYNC_MS", &rest);
-	struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000L};
-	while (ms > 0 && nanosleep(&left, &left) != 0 && errno == EINTR)
+	struct timespec left = how.delay;
+	if (left.tv_sec == 0 && left.tv_nsec == 0)
+		return;
+	while (nanosleep(&left, &left) != 0 && errno == EINTR)
 		;
 }
 
 static bool fails(void)
 {
-	char *rest;
-	unsigned long at = setting("SLOWSYNC_FAIL", &rest);
 	unsigned long now = atomic_fetch_add(&flushes, 1) + 1;
-	return at > 0 && (now == at || (now > at && *rest == '+'));
+	return how.fail_at > 0 && (now == how.fail_at || (now > how.fail_at && how.and_after));
 }
 
 /* dlsym answers in void *, which ISO C does not let one cast to a function. */

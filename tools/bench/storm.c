@@ -1,0 +1,320 @@
+/* Every node of a fleet connects at once and asks for its volumes' secrets: how many a second the server
+ * releases, and how that compares, in the same run, with a server that does nothing but the handshake, and
+ * with one that commits every request by itself. See tools/bench/run-storm. */
+#include "common/base/scope.h"
+#include "common/io/file.h"
+#include "tools/bench/bare.h"
+#include "tools/bench/proc.h"
+#include "tools/bench/report.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+
+#define ROUNDS_MAX       15U
+#define GOAL_BARE        0.8
+#define GOAL_COMMIT_EACH 5.0
+#define COMMIT_EACH_MAX  400U /* nodes of a round where every release waits for flushes of its own */
+
+typedef struct settings {
+	const char *server;   /* kms-server */
+	const char *slowsync; /* libslowsync.so */
+	const char *parent;   /* where the temporary folder goes */
+	unsigned nodes, connections, rounds, slow_rounds, slow_ms, threads, volumes, seconds;
+	bool check;
+} settings_t;
+
+typedef struct storm {
+	settings_t set;
+	char *dir;        /* temporary */
+	char *server_dir; /* in it */
+	char *log;
+	kms_process_t kms;
+	pid_t bare;
+	uint16_t bare_port;
+	fleet_t fleet;
+	int64_t deadline_us;
+	bool met;
+} storm_t;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void storm_end(storm_t *s)
+{
+	proc_kill(&s->kms.pid);
+	proc_kill(&s->bare);
+	fleet_free(&s->fleet);
+	if (s->dir != NULL)
+		(void)nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(s->dir);
+	free(s->server_dir);
+	free(s->log);
+}
+
+static kms_setup_t setup_of(const storm_t *s)
+{
+	return (kms_setup_t){
+		.program = s->set.server, .dir = s->server_dir, .log = s->log, .threads = s->set.threads};
+}
+
+/* --- the parts
+ * ---------------------------------------------------------------------------------------------- */
+
+static kms_err_t make_folder(storm_t *s, diag_t *why)
+{
+	KMS_TRY(path_join(s->set.parent, "claviger-storm-XXXXXX", &s->dir));
+	if (mkdtemp(s->dir) == NULL) {
+		int error = errno;
+		freep(&s->dir);
+		return diag_fail(why, KMS_E_IO, "no temporary folder in %s: %s", s->set.parent,
+				 strerror(error));
+	}
+	KMS_TRY(path_join(s->dir, "server", &s->server_dir));
+	return path_join(s->dir, "server.log", &s->log);
+}
+
+static fleet_options_t fleet_options(const storm_t *s)
+{
+	return (fleet_options_t){.server_dir = s->server_dir,
+				 .port = s->kms.port,
+				 .connections = s->set.connections,
+				 .nodes = s->set.nodes,
+				 .deadline_us = s->deadline_us};
+}
+
+static kms_err_t prepare(storm_t *s, diag_t *why)
+{
+	KMS_TRY(make_folder(s, why));
+	kms_setup_t setup = setup_of(s);
+	KMS_TRY(kms_init(&setup, why));
+	KMS_TRY(kms_start(&setup, &s->kms, why));
+	KMS_TRY(bare_start(s->server_dir, s->set.threads, &s->bare, &s->bare_port, why));
+	fleet_options_t o = fleet_options(s);
+	return fleet_make(&o, &s->fleet, why);
+}
+
+static round_options_t round_of(const storm_t *s, bool bare)
+{
+	return (round_options_t){.port = bare ? s->bare_port : s->kms.port,
+				 .server = bare ? s->bare : s->kms.pid,
+				 .connections = s->set.connections,
+				 .nodes = s->set.nodes,
+				 .want = bare ? "{}" : "\"released\"",
+				 .deadline_us = s->deadline_us};
+}
+
+/* Turn by turn, so that what else the machine does meets both. The first turn of each is not counted: it
+ * warms caches and the server's heap. */
+static kms_err_t compare_with_bare(storm_t *s, diag_t *why)
+{
+	round_result_t bare[ROUNDS_MAX];
+	round_result_t kms[ROUNDS_MAX];
+	round_options_t bare_round = round_of(s, true);
+	round_options_t kms_round = round_of(s, false);
+	report_head();
+	KMS_TRY(measure_round(&bare_round, &s->fleet, &bare[0], why));
+	KMS_TRY(measure_round(&kms_round, &s->fleet, &kms[0], why));
+	for (size_t i = 0; i < s->set.rounds; i++) {
+		KMS_TRY(measure_round(&bare_round, &s->fleet, &bare[i], why));
+		report_round("bare handshake", i + 1, &bare[i]);
+		KMS_TRY(measure_round(&kms_round, &s->fleet, &kms[i], why));
+		report_round("release", i + 1, &kms[i]);
+	}
+	double b = report_median("bare handshake", bare, s->set.rounds);
+	double k = report_median("release", kms, s->set.rounds);
+	s->met = report_ratio("release / bare handshake", k / b, GOAL_BARE) && s->met;
+	report_memory("after the storm", proc_rss_anon_kib(s->kms.pid));
+	return KMS_OK;
+}
+
+static kms_err_t restart(storm_t *s, const kms_setup_t *setup, diag_t *why)
+{
+	KMS_TRY(proc_stop(&s->kms.pid, why));
+	return kms_start(setup, &s->kms, why);
+}
+
+static kms_err_t slow_round(storm_t *s, bool commit_each, round_result_t *out, diag_t *why)
+{
+	kms_setup_t setup = setup_of(s);
+	setup.slowsync = s->set.slowsync;
+	setup.slow_ms = s->set.slow_ms;
+	setup.commit_each = commit_each;
+	KMS_TRY(restart(s, &setup, why));
+	round_options_t r = round_of(s, false);
+	if (commit_each && r.nodes > COMMIT_EACH_MAX)
+		r.nodes = COMMIT_EACH_MAX;
+	return measure_round(&r, &s->fleet, out, why);
+}
+
+static kms_err_t compare_with_commit_each(storm_t *s, diag_t *why)
+{
+	round_result_t each[ROUNDS_MAX];
+	round_result_t grouped[ROUNDS_MAX];
+	char name[64];
+	(void)snprintf(name, sizeof(name), "commit each, %u ms", s->set.slow_ms);
+	for (size_t i = 0; i < s->set.slow_rounds; i++) {
+		KMS_TRY(slow_round(s, true, &each[i], why));
+		report_round(name, i + 1, &each[i]);
+		KMS_TRY(slow_round(s, false, &grouped[i], why));
+		report_round("grouped", i + 1, &grouped[i]);
+	}
+	double e = report_median(name, each, s->set.slow_rounds);
+	double g = report_median("grouped", grouped, s->set.slow_rounds);
+	s->met = report_ratio("grouped / commit each", g / e, GOAL_COMMIT_EACH) && s->met;
+	return KMS_OK;
+}
+
+static kms_err_t fill_with_volumes(storm_t *s, diag_t *why)
+{
+	kms_setup_t setup = setup_of(s);
+	char when[64];
+	KMS_TRY(restart(s, &setup, why));
+	fleet_options_t o = fleet_options(s);
+	if (s->set.volumes > s->set.nodes)
+		KMS_TRY(fleet_more_volumes(&o, &s->fleet, s->set.volumes - s->set.nodes, why));
+	unsigned volumes = s->set.volumes > s->set.nodes ? s->set.volumes : s->set.nodes;
+	(void)snprintf(when, sizeof(when), "with %u volumes", volumes);
+	report_memory(when, proc_rss_anon_kib(s->kms.pid));
+	KMS_TRY(restart(s, &setup, why));
+	(void)snprintf(when, sizeof(when), "the same, started anew");
+	report_memory(when, proc_rss_anon_kib(s->kms.pid));
+	return proc_stop(&s->kms.pid, why);
+}
+
+static kms_err_t run(storm_t *s, diag_t *why)
+{
+	s->deadline_us = load_now_us() + (int64_t)s->set.seconds * 1000000;
+	s->met = true;
+	KMS_TRY(prepare(s, why));
+	printf("%u nodes, %u connections at a time, %u server threads, TLS 1.3 with client certificates, no "
+	       "resumption\n",
+	       s->set.nodes, s->set.connections, s->set.threads);
+	KMS_TRY(compare_with_bare(s, why));
+	KMS_TRY(compare_with_commit_each(s, why));
+	KMS_TRY(fill_with_volumes(s, why));
+	if (load_now_us() >= s->deadline_us)
+		return diag_fail(why, KMS_E_FULL,
+				 "the time of --seconds was up: the figures are of unfinished rounds");
+	return KMS_OK;
+}
+
+/* --- the command line
+ * --------------------------------------------------------------------------------------- */
+
+static void usage(FILE *out)
+{
+	(void)fprintf(out, "usage: storm --server KMS_SERVER --slowsync LIBSLOWSYNC.SO [options]\n"
+			   "  --nodes N            nodes, each with its own certificate and volume (2000)\n"
+			   "  --connections C      connections in flight (64)\n"
+			   "  --rounds N           measured rounds of release and of the bare handshake (5)\n"
+			   "  --slow-rounds N      rounds grouped and with a commit for each request (2)\n"
+			   "  --slow-ms N          milliseconds that a flush takes in these (5)\n"
+			   "  --threads N          HTTPS threads of both servers (one a core, at least 2)\n"
+			   "  --volumes N          volumes at the last look at memory (as many as nodes)\n"
+			   "  --seconds N          end of it all, finished or not (300)\n"
+			   "  --dir DIR            where the temporary folder goes (TMPDIR or /tmp)\n"
+			   "  --check              fail when a ratio is below its goal\n");
+}
+
+typedef struct number_option {
+	const char *name;
+	size_t offset;
+	unsigned min, max;
+} number_option_t;
+
+static const number_option_t NUMBERS[] = {
+	{"nodes", offsetof(settings_t, nodes), 1, 20000},
+	{"connections", offsetof(settings_t, connections), 1, 1000},
+	{"rounds", offsetof(settings_t, rounds), 1, ROUNDS_MAX},
+	{"slow-rounds", offsetof(settings_t, slow_rounds), 1, ROUNDS_MAX},
+	{"slow-ms", offsetof(settings_t, slow_ms), 1, 1000},
+	{"threads", offsetof(settings_t, threads), 2, 256},
+	{"volumes", offsetof(settings_t, volumes), 0, 99999},
+	{"seconds", offsetof(settings_t, seconds), 10, 3600},
+};
+#define N_NUMBERS (sizeof(NUMBERS) / sizeof(NUMBERS[0]))
+
+static bool set_number(settings_t *s, size_t i, const char *text)
+{
+	char *end = NULL;
+	errno = 0;
+	unsigned long v = strtoul(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || v < NUMBERS[i].min ||
+	    v > NUMBERS[i].max) {
+		(void)fprintf(stderr, "storm: --%s is a number from %u to %u\n", NUMBERS[i].name,
+			      NUMBERS[i].min, NUMBERS[i].max);
+		return false;
+	}
+	unsigned value = (unsigned)v;
+	memcpy((char *)s + NUMBERS[i].offset, &value, sizeof(value));
+	return true;
+}
+
+enum { OPT_SERVER = 100, OPT_SLOWSYNC, OPT_DIR, OPT_CHECK, OPT_HELP };
+
+static int read_options(int argc, char **argv, settings_t *s)
+{
+	struct option options[N_NUMBERS + 6] = {{0}};
+	for (size_t i = 0; i < N_NUMBERS; i++)
+		options[i] = (struct option){NUMBERS[i].name, required_argument, NULL, (int)i};
+	options[N_NUMBERS] = (struct option){"server", required_argument, NULL, OPT_SERVER};
+	options[N_NUMBERS + 1] = (struct option){"slowsync", required_argument, NULL, OPT_SLOWSYNC};
+	options[N_NUMBERS + 2] = (struct option){"dir", required_argument, NULL, OPT_DIR};
+	options[N_NUMBERS + 3] = (struct option){"check", no_argument, NULL, OPT_CHECK};
+	options[N_NUMBERS + 4] = (struct option){"help", no_argument, NULL, OPT_HELP};
+	int o = 0;
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (o == OPT_HELP) {
+			usage(stdout);
+			return 0;
+		}
+		if (o == '?' || (o < (int)N_NUMBERS && !set_number(s, (size_t)o, optarg)))
+			return 2;
+		s->server = o == OPT_SERVER ? optarg : s->server;
+		s->slowsync = o == OPT_SLOWSYNC ? optarg : s->slowsync;
+		s->parent = o == OPT_DIR ? optarg : s->parent;
+		s->check = s->check || o == OPT_CHECK;
+	}
+	if (optind == argc && s->server != NULL && s->slowsync != NULL)
+		return -1;
+	usage(stderr);
+	return 2;
+}
+
+static settings_t defaults(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	const char *tmp = getenv("TMPDIR");
+	return (settings_t){.parent = tmp != NULL ? tmp : "/tmp",
+			    .nodes = 2000,
+			    .connections = 64,
+			    .rounds = 5,
+			    .slow_rounds = 2,
+			    .slow_ms = 5,
+			    .threads = cores > 2 ? (unsigned)cores : 2,
+			    .seconds = 300};
+}
+
+int main(int argc, char **argv)
+{
+	SCOPED(storm_end) storm_t s = {.set = defaults()};
+	int exit_code = read_options(argc, argv, &s.set);
+	if (exit_code >= 0)
+		return exit_code;
+	(void)signal(SIGPIPE, SIG_IGN);
+	diag_t why = {.text = ""};
+	kms_err_t e = run(&s, &why);
+	if (e != KMS_OK) {
+		(void)fprintf(stderr, "storm: %s\n", why.text[0] != '\0' ? why.text : kms_err_name(e));
+		return 1;
+	}
+	return s.set.check && !s.met ? 1 : 0;
+}
