@@ -29,6 +29,19 @@ static void actor_format(const json_t *row, buf_t *out)
 		buf_str(out, "(nobody)");
 }
 
+/* The sentence, or the code that tells an intent from its outcome. */
+static void detail_format(const json_t *row, buf_t *out)
+{
+	const char *detail = value_text(row, "event.status_detail");
+	const char *code = value_text(row, "event.status_code");
+	if (*detail != '\0')
+		text_format(detail, out);
+	else if (*code != '\0' && strcmp(code, "done") != 0)
+		text_format(code, out);
+	else
+		buf_u8(out, '-');
+}
+
 static const column_t columns[] = {
 	{.title = "INDEX", .path = "index"},
 	{.title = "TIME", .path = "event.time", .kind = VALUE_TIME},
@@ -37,7 +50,7 @@ static const column_t columns[] = {
 	{.title = "RESOURCE", .path = "event.resources.0.uid"},
 	{.title = "STATUS", .format = status_format},
 	{.title = "FROM", .path = "event.src_endpoint.ip"},
-	{.title = "DETAIL", .path = "event.status_detail"},
+	{.title = "DETAIL", .format = detail_format},
 };
 
 static const column_t details[] = {
@@ -65,9 +78,9 @@ static const column_t details[] = {
 
 static const conf_setting_t query_flags[] = {
 	{.key = "customer", .type = CONF_TEXT, .max = 63, .arg = "C", .help = "of this customer"},
-	{.key = "service", .type = CONF_TEXT, .max = 127, .arg = "C/S", .help = "of this service"},
-	{.key = "volume", .type = CONF_TEXT, .max = 191, .arg = "C/S/V", .help = "on this volume"},
-	{.key = "node", .type = CONF_TEXT, .max = 191, .arg = "C/S/N", .help = "on or by this node"},
+	{.key = "service", .type = CONF_TEXT, .max = 127, .arg = "[C/]S", .help = "of this service"},
+	{.key = "volume", .type = CONF_TEXT, .max = 191, .arg = "[C/S/]V", .help = "on this volume"},
+	{.key = "node", .type = CONF_TEXT, .max = 191, .arg = "[C/S/]N", .help = "on or by this node"},
 	{.key = "actor", .type = CONF_TEXT, .max = 255, .arg = "NAME", .help = "by this operator or node"},
 	{.key = "operation", .type = CONF_TEXT, .max = 63, .arg = "OP", .help = "such as key.release"},
 	{.key = "status", .type = CONF_TEXT, .max = 16, .arg = "STATUS", .help = "success or failure"},
@@ -105,18 +118,49 @@ static kms_err_t one_of(const cli_t *c, const char *key, const char *a, const ch
 	return diag_fail(why, KMS_E_INVALID, "--%s is %s or %s, not \"%.20s\"", key, a, b, v);
 }
 
-static kms_err_t check_names(const cli_t *c, diag_t *why)
+/* Customer and service as the server knows them: two names. `--service C/S` says both. */
+typedef struct where {
+	char customer[NAME_CAP];
+	char service[NAME_CAP];
+} where_t;
+
+static kms_err_t read_where(const cli_t *c, where_t *out, diag_t *why)
 {
-	static const char *const leaves[] = {"volume", "node"};
+	const char *customer = conf_text(c->conf, "customer");
+	const char *service = conf_text(c->conf, "service");
+	path3_t p = {0};
+	if (customer != NULL)
+		KMS_TRY(name_parse("customer", span_str(customer), out->customer, why));
+	if (service == NULL)
+		return KMS_OK;
+	if (strchr(service, '/') == NULL)
+		return name_parse("service", span_str(service), out->service, why);
+	KMS_TRY(arg_path2(service, &p, why));
+	if (customer != NULL && strcmp(customer, p.customer) != 0)
+		return diag_fail(why, KMS_E_INVALID, "--service %s is not of --customer %s", service,
+				 customer);
+	memcpy(out->customer, p.customer, sizeof out->customer);
+	memcpy(out->service, p.service, sizeof out->service);
+	return KMS_OK;
+}
+
+/* A volume or node by its path, or by its last name alone in all services. */
+static kms_err_t check_leaf(const cli_t *c, const char *key, diag_t *why)
+{
+	const char *text = conf_text(c->conf, key);
 	char name[NAME_CAP];
 	path3_t p;
-	if (conf_is_set(c->conf, "customer"))
-		KMS_TRY(name_parse("customer", span_str(conf_text(c->conf, "customer")), name, why));
-	if (conf_is_set(c->conf, "service"))
-		KMS_TRY(arg_path2(conf_text(c->conf, "service"), &p, why));
-	for (size_t i = 0; i < COUNT(leaves); i++)
-		if (conf_is_set(c->conf, leaves[i]))
-			KMS_TRY(path3_parse(leaves[i], span_str(conf_text(c->conf, leaves[i])), &p, why));
+	if (text == NULL)
+		return KMS_OK;
+	if (strchr(text, '/') == NULL)
+		return name_parse(key, span_str(text), name, why);
+	return path3_parse(key, span_str(text), &p, why);
+}
+
+static kms_err_t check_flags(const cli_t *c, diag_t *why)
+{
+	KMS_TRY(check_leaf(c, "volume", why));
+	KMS_TRY(check_leaf(c, "node", why));
 	KMS_TRY(one_of(c, "status", "success", "failure", why));
 	KMS_TRY(one_of(c, "order", "asc", "desc", why));
 	if (conf_bool(c->conf, "all") && conf_is_set(c->conf, "limit"))
@@ -138,9 +182,12 @@ static kms_err_t add_time(cli_t *c, const char *key, buf_t *q, diag_t *why)
 
 static kms_err_t build_query(cli_t *c, buf_t *q, const char **out, diag_t *why)
 {
-	static const char *const keys[] = {"customer", "service",   "volume", "node",
-					   "actor",    "operation", "status"};
-	KMS_TRY(check_names(c, why));
+	static const char *const keys[] = {"volume", "node", "actor", "operation", "status"};
+	where_t at = {0};
+	KMS_TRY(read_where(c, &at, why));
+	KMS_TRY(check_flags(c, why));
+	query_add(q, "customer", at.customer[0] != '\0' ? at.customer : NULL);
+	query_add(q, "service", at.service[0] != '\0' ? at.service : NULL);
 	for (size_t i = 0; i < COUNT(keys); i++)
 		query_add(q, keys[i], conf_text(c->conf, keys[i]));
 	KMS_TRY(add_time(c, "from", q, why));

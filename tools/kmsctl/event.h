@@ -16,7 +16,7 @@
 		 .type = CONF_TEXT,                                                                          \
 		 .max = 40,                                                                                  \
 		 .arg = "DUR",                                                                               \
-		 .help = "how long it stays open (1h)"},                                                     \
+		 .help = "how long it stays open"},                                                          \
 		{.key = "wave",                                                                              \
 		 .type = CONF_NUMBER,                                                                        \
 		 .min = 0,                                                                                   \
