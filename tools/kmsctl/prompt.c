@@ -107,7 +107,7 @@ static kms_err_t wait_line(const asked_t *a, diag_t *why)
 	/* taken off the queue: unblocked, it would end us before anything is said */
 	if (read(a->signals, &taken, sizeof taken) < 0)
 		return diag_fail(why, KMS_E_IO, "cannot read a signal: %m");
-	return diag_fail(why, KMS_E_DENIED, "interrupted");
+	return diag_fail(why, KMS_E_CONFLICT, "interrupted");
 }
 
 kms_err_t prompt_line(const char *question, bool echo, secret_t **out, diag_t *why)
@@ -129,7 +129,7 @@ kms_err_t prompt_line(const char *question, bool echo, secret_t **out, diag_t *w
 		(void)dprintf(a.tty, "\n");
 	KMS_TRY(e);
 	if (line == NULL)
-		return diag_fail(why, KMS_E_DENIED, "nothing was entered");
+		return diag_fail(why, KMS_E_INVALID, "nothing was entered");
 	*out = line;
 	return KMS_OK;
 }
