@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#define HEADER_LEAST 32768U /* two metadata areas of the smallest size */
+
 typedef struct luks_volume {
 	volume_t base;
 	device_t device; /* read-only */
@@ -50,8 +52,10 @@ static const volume_facts_t *volume_facts_impl(const volume_t *v)
 /* --- loading -----------------------------------------------------------------------------------------------
  */
 
-static kms_err_t copy_header(luks_volume_t *v, diag_t *why)
+static kms_err_t copy_header(luks_volume_t *v, const char *shown, diag_t *why)
 {
+	if (v->device.size < HEADER_LEAST)
+		return diag_fail(why, KMS_E_INTEGRITY, "%s is too small for a LUKS2 header", shown);
 	v->copy = memfd_create("claviger-header", MFD_CLOEXEC);
 	if (v->copy < 0)
 		return diag_fail(why, KMS_E_IO, "private copy of the header: %s", strerror(errno));
@@ -80,7 +84,7 @@ static kms_err_t volume_load_impl(volume_port_t *p, const char *path, volume_t *
 	v->copy = -1;
 	v->device.fd = -1;
 	KMS_TRY(device_open(path, DEVICE_READ, &v->device, why));
-	KMS_TRY(copy_header(v, why));
+	KMS_TRY(copy_header(v, path, why));
 	device_fd_path(v->copy, copy);
 	device_fd_path(v->device.fd, data);
 	KMS_TRY(crypt_handle(copy, data, &v->log, &v->cd, why));
