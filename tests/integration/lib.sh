@@ -368,6 +368,17 @@ agent()
 		"$BIN/node-agent" "$verb" --dir "$WORK/agent-$name" "$@"
 }
 
+# agent_start NAME [WORD...]: `node-agent run` in the background; its process in $AGENT_PID
+agent_start()
+{
+	local name=$1
+	shift
+	env -u KMS_ADDR -u KMS_CACERT -u KMS_CLIENT_CERT -u KMS_CLIENT_KEY "${AGENT_ENV[@]}" \
+		"$BIN/node-agent" run --dir "$WORK/agent-$name" "$@" >>"$WORK/agent.log" 2>&1 &
+	AGENT_PID=$!
+	pids+=("$AGENT_PID")
+}
+
 # agent_node NAME CUSTOMER SERVICE: enrolled by node-agent itself; its certificate also as $WORK/NAME.pem for `as`
 agent_node()
 {
