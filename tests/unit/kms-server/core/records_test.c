@@ -1,0 +1,420 @@
+#include "kms-server/core/records.h"
+
+#include "common/base/buf.h"
+#include "common/base/scope.h"
+#include "common/crypto/digest.h"
+#include "kms-server/store/memory_store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+#define MUST(e)  assert_int_equal((e), KMS_OK)
+#define KEY      "acme/db/v1"
+
+typedef union any_rec {
+	tenant_rec_t tenant;
+	node_rec_t node;
+	operator_rec_t operator;
+	volume_rec_t volume;
+	maint_rec_t maint;
+	task_rec_t task;
+	idem_rec_t idem;
+} any_rec_t;
+
+/* One row a kind of record, so that each guard is tried on all of them. */
+typedef struct kind {
+	const char *name;
+	store_table_t table;
+	size_t enum_at; /* of the first closed enum's byte in the record; 0: has none */
+	uint8_t enum_last;
+	void (*sample)(any_rec_t *r);
+	kms_err_t (*put)(store_txn_t *t, const secret_t *mac, const char *key, const any_rec_t *r);
+	kms_err_t (*get)(store_txn_t *t, const secret_t *mac, const char *key, any_rec_t *r);
+	kms_err_t (*decode)(const secret_t *mac, span_t key, span_t value, any_rec_t *r);
+} kind_t;
+
+#define FUNCTIONS(kind, member)                                                                              \
+	static kms_err_t put_##kind(store_txn_t *t, const secret_t *mac, const char *key,                    \
+				    const any_rec_t *r)                                                      \
+	{                                                                                                    \
+		return record_put_##kind(t, mac, key, &r->member);                                           \
+	}                                                                                                    \
+	static kms_err_t get_##kind(store_txn_t *t, const secret_t *mac, const char *key, any_rec_t *r)      \
+	{                                                                                                    \
+		return record_get_##kind(t, mac, key, &r->member);                                           \
+	}                                                                                                    \
+	static kms_err_t decode_##kind(const secret_t *mac, span_t key, span_t value, any_rec_t *r)          \
+	{                                                                                                    \
+		return record_decode_##kind(mac, key, value, &r->member);                                    \
+	}
+
+FUNCTIONS(customer, tenant)
+FUNCTIONS(service, tenant)
+FUNCTIONS(node, node)
+FUNCTIONS(operator, operator)
+FUNCTIONS(volume, volume)
+FUNCTIONS(maint, maint)
+FUNCTIONS(task, task)
+FUNCTIONS(idem, idem)
+
+static void sample_tenant(any_rec_t *r)
+{
+	r->tenant = (tenant_rec_t){.state = TENANT_ACTIVE, .created_ms = 1};
+	memset(r->tenant.key.id, 1, KEY_ID_LEN);
+	memset(r->tenant.key.blob, 2, WRAPPED_KEY_LEN);
+}
+
+static void sample_node(any_rec_t *r)
+{
+	r->node = (node_rec_t){.state = IDENTITY_SUSPENDED,
+			       .generation = 3,
+			       .serial = "0123456789abcdef",
+			       .enrolled_ms = 4,
+			       .not_after_ms = 5,
+			       .last_seen_ms = 6,
+			       .invited_generation = 7,
+			       .token_expires_ms = 8};
+	memset(r->node.spki, 9, SPKI_HASH_LEN);
+	memset(r->node.token_hash, 10, sizeof r->node.token_hash);
+}
+
+static void sample_operator(any_rec_t *r)
+{
+	r->operator=(operator_rec_t){.state = IDENTITY_ACTIVE,
+				     .role = ROLE_AUDITOR,
+				     .serial = "ff",
+				     .created_ms = 1,
+				     .not_after_ms = INT64_MAX};
+}
+
+static void sample_volume(any_rec_t *r)
+{
+	volume_rec_t *v = &r->volume;
+	*v = (volume_rec_t){.state = VOLUME_SUSPENDED,
+			    .state_before = VOLUME_ACTIVE,
+			    .node = "n1",
+			    .generation = 2,
+			    .lineage = 2,
+			    .luks_uuid = "01234567-89ab-cdef-0123-456789abcdef",
+			    .created_ms = 1,
+			    .last_released_ms = 2,
+			    .rotated_ms = 3,
+			    .destroy_after_ms = 4,
+			    .rotation_version = 40,
+			    .rotation_started_ms = 5,
+			    .rotation_maintenance = "m-0011223344556677",
+			    .n_fingerprints = VOLUME_FINGERPRINTS_MAX,
+			    .n_secrets = VOLUME_SECRETS_MAX};
+	for (uint32_t i = 0; i < VOLUME_FINGERPRINTS_MAX; i++)
+		v->fingerprints[i] = (volume_fingerprint_t){FP_FORMER, i + 1, {(uint8_t)i}};
+	for (uint32_t i = 0; i < VOLUME_SECRETS_MAX; i++)
+		v->secrets[i] = (volume_secret_t){i + 1, 1, SECRET_DEACTIVATED, i, i + 1, {(uint8_t)i}};
+}
+
+static void sample_maint(any_rec_t *r)
+{
+	r->maint = (maint_rec_t){.state = MAINT_HALTED,
+				 .customer = "acme",
+				 .service = "",
+				 .opened_by = "root",
+				 .ticket = "T-1 \"quoted\"",
+				 .created_ms = 1,
+				 .opened_ms = 2,
+				 .until_ms = 3,
+				 .window_s = 4,
+				 .wave = 5,
+				 .max_failures = 6,
+				 .todo = 7,
+				 .running = 8,
+				 .done = 9,
+				 .failed = 10};
+}
+
+static void sample_task(any_rec_t *r)
+{
+	r->task = (task_rec_t){TASK_FAILED, "n1", "no free keyslot", 77};
+}
+
+static void sample_idem(any_rec_t *r)
+{
+	r->idem = (idem_rec_t){{1, 2, 3}, 99, 201, span_of("{\"a\":1}", 7)};
+}
+
+#define ROW(name, table, at, last, member)                                                                   \
+	{                                                                                                    \
+#name, table, at, last, sample_##member, put_##name, get_##name, decode_##name               \
+	}
+
+static const kind_t kinds[] = {
+	ROW(customer, STORE_CUSTOMERS, 1, TENANT_DESTROYED, tenant),
+	ROW(service, STORE_SERVICES, 1, TENANT_DESTROYED, tenant),
+	ROW(node, STORE_NODES, 1, IDENTITY_REVOKED, node),
+	ROW(operator, STORE_OPERATORS, 1, IDENTITY_REVOKED, operator),
+	ROW(volume, STORE_VOLUMES, 1, VOLUME_DESTROYED, volume),
+	ROW(maint, STORE_MAINTENANCE, 1, MAINT_HALTED, maint),
+	ROW(task, STORE_TASKS, 1, TASK_FAILED, task),
+	ROW(idem, STORE_IDEMPOTENCY, 0, 0, idem),
+};
+
+typedef struct world {
+	store_t *store;
+	store_txn_t *t;
+	secret_t *mac;
+} world_t;
+
+static int setup(void **state)
+{
+	world_t *w = calloc(1, sizeof *w);
+	assert_non_null(w);
+	MUST(memory_store_new(&w->store));
+	MUST(store_begin_write(w->store, 0, &w->t));
+	MUST(secret_from(span_of("0123456789abcdef0123456789abcdef", 32), &w->mac));
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	world_t *w = *state;
+	store_abort(w->t);
+	store_closep(&w->store);
+	secret_freep(&w->mac);
+	free(w);
+	return 0;
+}
+
+static void put_sample(world_t *w, const kind_t *k, buf_t *bytes)
+{
+	any_rec_t r;
+	span_t v = {0};
+	memset(&r, 0, sizeof r);
+	k->sample(&r);
+	MUST(k->put(w->t, w->mac, KEY, &r));
+	MUST(store_get(w->t, k->table, span_str(KEY), &v));
+	buf_bytes(bytes, v);
+	MUST(bytes->err);
+}
+
+static void test_round_trip(void **state)
+{
+	world_t *w = *state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		const kind_t *k = &kinds[i];
+		SCOPED(buf_free) buf_t first = BUF_INIT;
+		any_rec_t r;
+		span_t again = {0};
+		put_sample(w, k, &first);
+		MUST(k->get(w->t, w->mac, KEY, &r));
+		if (k->table == STORE_IDEMPOTENCY)
+			assert_true(span_eq(r.idem.answer, span_str("{\"a\":1}")));
+		SCOPED(buf_free) buf_t copy = BUF_INIT; /* idem: its answer points at what is overwritten */
+		buf_bytes(&copy, k->table == STORE_IDEMPOTENCY ? r.idem.answer : span_str(""));
+		r.idem.answer = k->table == STORE_IDEMPOTENCY ? buf_span(&copy) : r.idem.answer;
+		MUST(k->put(w->t, w->mac, KEY, &r));
+		MUST(store_get(w->t, k->table, span_str(KEY), &again));
+		if (!span_eq(buf_span(&first), again))
+			fail_msg("%s: not what was written", k->name);
+		assert_int_equal(k->get(w->t, w->mac, "acme/db/v2", &r), KMS_E_NOTFOUND);
+	}
+}
+
+static void test_fields_come_back(void **state)
+{
+	world_t *w = *state;
+	any_rec_t in, out;
+	sample_volume(&in);
+	MUST(record_put_volume(w->t, w->mac, KEY, &in.volume));
+	MUST(record_get_volume(w->t, w->mac, KEY, &out.volume));
+	assert_string_equal(out.volume.node, "n1");
+	assert_string_equal(out.volume.rotation_maintenance, "m-0011223344556677");
+	assert_int_equal(out.volume.n_secrets, VOLUME_SECRETS_MAX);
+	assert_int_equal(out.volume.secrets[39].version, 40);
+	assert_int_equal(out.volume.secrets[39].blob[0], 39);
+	assert_int_equal(out.volume.fingerprints[15].lineage, 16);
+	sample_node(&in);
+	MUST(record_put_node(w->t, w->mac, KEY, &in.node));
+	MUST(record_get_node(w->t, w->mac, KEY, &out.node));
+	assert_int_equal(out.node.state, IDENTITY_SUSPENDED);
+	assert_int_equal(out.node.generation, 3);
+	assert_string_equal(out.node.serial, "0123456789abcdef");
+	assert_int_equal(out.node.token_expires_ms, 8);
+	sample_maint(&in);
+	MUST(record_put_maint(w->t, w->mac, KEY, &in.maint));
+	MUST(record_get_maint(w->t, w->mac, KEY, &out.maint));
+	assert_string_equal(out.maint.ticket, "T-1 \"quoted\"");
+	assert_int_equal(out.maint.failed, 10);
+}
+
+static void expect(const kind_t *k, const secret_t *mac, const char *key, span_t value, kms_err_t want,
+		   const char *reason, size_t at)
+{
+	any_rec_t r;
+	kms_err_t e = k->decode(mac, span_str(key), value, &r);
+	if (e != want)
+		fail_msg("%s, %s (%zu): %s", k->name, reason, at, kms_err_name(e));
+}
+
+static void test_each_flipped_byte(void **state)
+{
+	world_t *w = *state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		SCOPED(buf_free) buf_t b = BUF_INIT;
+		put_sample(w, &kinds[i], &b);
+		expect(&kinds[i], w->mac, KEY, buf_span(&b), KMS_OK, "as written", 0);
+		for (size_t at = 0; at < b.n; at++) {
+			b.p[at] ^= 1;
+			expect(&kinds[i], w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "one bit flipped", at);
+			b.p[at] ^= 1;
+		}
+	}
+}
+
+static void test_cut_and_longer(void **state)
+{
+	world_t *w = *state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		SCOPED(buf_free) buf_t b = BUF_INIT;
+		put_sample(w, &kinds[i], &b);
+		for (size_t n = 0; n < b.n; n++) {
+			expect(&kinds[i], w->mac, KEY, span_of(b.p, n), KMS_E_INTEGRITY, "cut", n);
+			if (n < b.n - SHA256_LEN || kinds[i].table != STORE_IDEMPOTENCY)
+				expect(&kinds[i], NULL, KEY, span_of(b.p, n), KMS_E_INTEGRITY,
+				       "cut, without a key", n);
+		}
+		buf_u8(&b, 0);
+		expect(&kinds[i], w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "one byte more", b.n);
+		expect(&kinds[i], NULL, KEY, buf_span(&b), KMS_E_INTEGRITY, "one byte more, without a key",
+		       b.n);
+	}
+}
+
+/* A record in another's place: other key, other table, another deployment's. */
+static void test_moved(void **state)
+{
+	world_t *w = *state;
+	static const char *const keys[] = {"acme/db/v2", "acme/db/v", "acme/db/v11", "evil/db/v1", ""};
+	SCOPED(secret_freep) secret_t *other = NULL;
+	MUST(secret_from(span_of("0123456789abcdef0123456789abcdeF", 32), &other));
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		SCOPED(buf_free) buf_t b = BUF_INIT;
+		put_sample(w, &kinds[i], &b);
+		for (size_t k = 0; k < COUNT(keys); k++)
+			expect(&kinds[i], w->mac, keys[k], buf_span(&b), KMS_E_INTEGRITY, keys[k], k);
+		for (size_t k = 0; k < COUNT(kinds); k++)
+			if (k != i)
+				expect(&kinds[k], w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, kinds[i].name,
+				       k);
+		expect(&kinds[i], other, KEY, buf_span(&b), KMS_E_INTEGRITY, "another record key", 0);
+		expect(&kinds[i], NULL, KEY, buf_span(&b), KMS_OK, "without a key, while sealed", 0);
+	}
+}
+
+/* Closes the bytes again, as only the server can: what is behind the MAC is still not believed blindly. */
+static void close_again(world_t *w, const kind_t *k, buf_t *b)
+{
+	SCOPED(buf_free) buf_t head = BUF_INIT;
+	uint8_t tag[SHA256_LEN];
+	buf_lp_str(&head, k->name);
+	buf_lp_str(&head, KEY);
+	span_t parts[] = {buf_span(&head), span_of(b->p, b->n - SHA256_LEN)};
+	MUST(crypto_hmac_sha256_parts(secret_span(w->mac), parts, 2, tag));
+	memcpy(b->p + b->n - SHA256_LEN, tag, SHA256_LEN);
+}
+
+static void test_damage_behind_a_good_mac(void **state)
+{
+	world_t *w = *state;
+	for (size_t i = 0; i < COUNT(kinds); i++) {
+		const kind_t *k = &kinds[i];
+		SCOPED(buf_free) buf_t b = BUF_INIT;
+		put_sample(w, k, &b);
+		close_again(w, k, &b);
+		expect(k, w->mac, KEY, buf_span(&b), KMS_OK, "closed again", 0);
+		b.p[0] = 2;
+		close_again(w, k, &b);
+		expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "another version", 2);
+		b.p[0] = 1;
+		const uint8_t states[] = {0, (uint8_t)(k->enum_last + 1), 255};
+		for (size_t s = 0; k->enum_at != 0 && s < COUNT(states); s++) {
+			b.p[k->enum_at] = states[s];
+			close_again(w, k, &b);
+			expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "a state that is none",
+			       states[s]);
+		}
+	}
+}
+
+static void test_counts_are_held_under_the_arrays(void **state)
+{
+	world_t *w = *state;
+	const kind_t *k = &kinds[4];
+	SCOPED(buf_free) buf_t b = BUF_INIT;
+	any_rec_t r = {0};
+	r.volume = (volume_rec_t){.state = VOLUME_ACTIVE, .state_before = VOLUME_ACTIVE};
+	MUST(record_put_volume(w->t, w->mac, KEY, &r.volume));
+	span_t v = {0};
+	MUST(store_get(w->t, STORE_VOLUMES, span_str(KEY), &v));
+	buf_bytes(&b, v);
+	size_t counts = b.n - SHA256_LEN - 2; /* two counts of nothing end the fields */
+	for (size_t i = 0; i < 2; i++) {
+		uint8_t most = i == 0 ? VOLUME_FINGERPRINTS_MAX : VOLUME_SECRETS_MAX;
+		b.p[counts + i] = (uint8_t)(most + 1);
+		close_again(w, k, &b);
+		expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "more than the array holds", i);
+		b.p[counts + i] = 0;
+	}
+}
+
+static void test_names_of_states(void **state)
+{
+	(void)state;
+	assert_string_equal(secret_state_name(SECRET_PREVIOUS), "active-previous");
+	assert_string_equal(secret_state_name(SECRET_PRE_ACTIVE), "pre-active");
+	assert_string_equal(volume_state_name(VOLUME_DEACTIVATED), "deactivated");
+	assert_string_equal(identity_state_name(IDENTITY_REVOKED), "revoked");
+	assert_string_equal(operator_role_name(ROLE_ADMIN), "admin");
+	assert_string_equal(maint_state_name(MAINT_HALTED), "halted");
+	assert_string_equal(task_state_name(TASK_RUNNING), "running");
+	assert_string_equal(fingerprint_state_name(FP_ACTIVE), "active");
+}
+
+static void test_finding_secrets(void **state)
+{
+	(void)state;
+	volume_rec_t v = {.lineage = 2, .n_secrets = 4, .n_fingerprints = 2};
+	v.secrets[0] = (volume_secret_t){.version = 1, .lineage = 1, .state = SECRET_ACTIVE};
+	v.secrets[1] = (volume_secret_t){.version = 2, .lineage = 2, .state = SECRET_DEACTIVATED};
+	v.secrets[2] = (volume_secret_t){.version = 3, .lineage = 2, .state = SECRET_DEACTIVATED};
+	v.secrets[3] = (volume_secret_t){.version = 4, .lineage = 2, .state = SECRET_ACTIVE};
+	v.fingerprints[0] = (volume_fingerprint_t){.state = FP_ACTIVE, .lineage = 1};
+	v.fingerprints[1] = (volume_fingerprint_t){.state = FP_ACTIVE, .lineage = 2};
+	assert_ptr_equal(volume_secret_in(&v, SECRET_ACTIVE), &v.secrets[3]);
+	assert_ptr_equal(volume_secret_in(&v, SECRET_DEACTIVATED), &v.secrets[2]);
+	assert_null(volume_secret_in(&v, SECRET_PENDING));
+	assert_ptr_equal(volume_secret_version(&v, 2), &v.secrets[1]);
+	assert_null(volume_secret_version(&v, 9));
+	assert_ptr_equal(volume_fingerprint_active(&v), &v.fingerprints[1]);
+	v.lineage = 3;
+	assert_null(volume_secret_in(&v, SECRET_ACTIVE));
+	assert_null(volume_fingerprint_active(&v));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_round_trip),
+		T(test_fields_come_back),
+		T(test_each_flipped_byte),
+		T(test_cut_and_longer),
+		T(test_moved),
+		T(test_damage_behind_a_good_mac),
+		T(test_counts_are_held_under_the_arrays),
+		cmocka_unit_test(test_names_of_states),
+		cmocka_unit_test(test_finding_secrets),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
