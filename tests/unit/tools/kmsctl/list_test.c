@@ -202,7 +202,7 @@ static void test_audit_query(void **state)
 	(void)state;
 	const fake_step_t steps[] = {
 		{"GET",
-		 "/v1/audit/events?limit=100&customer=a&volume=a/s/"
+		 "/v1/audit/events?limit=100&customer=a&service=s&volume=a/s/"
 		 "v&actor=x%20y&status=failure&from=1795452002000&order=asc",
 		 NULL, 200,
 		 "{\"events\":[{\"index\":7,\"event\":{\"time\":1795452002000,\"status_id\":2,\"status_"
