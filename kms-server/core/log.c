@@ -28,21 +28,27 @@ static kms_err_t load_epoch(store_txn_t *t, uint32_t *out)
 	return KMS_OK;
 }
 
+/* The newest event has the number that the count says, or one was taken out between. */
+static kms_err_t load_last(store_txn_t *t, log_head_t *h)
+{
+	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
+	uint8_t want[8];
+	span_t key = {0}, bytes = {0};
+	index_key(h->size - 1, want);
+	KMS_TRY(store_seek(t, STORE_EVENTS, span_of(NULL, 0), STORE_DOWN, &c));
+	KMS_TRY(store_next(c, &key, &bytes));
+	if (!span_eq(key, span_of(want, sizeof want)))
+		return KMS_E_INTEGRITY;
+	return crypto_sha256(bytes, h->last);
+}
+
 static kms_err_t load_head(store_txn_t *t, log_head_t *out)
 {
 	log_head_t h = {0};
 	KMS_TRY(load_epoch(t, &h.epoch));
 	KMS_TRY(store_count(t, STORE_EVENTS, &h.size));
-	if (h.size > 0) {
-		uint8_t key[8];
-		span_t bytes = {0};
-		index_key(h.size - 1, key);
-		kms_err_t e = store_get(t, STORE_EVENTS, span_of(key, sizeof key), &bytes);
-		/* as many entries as events, and the last one has the last number: nothing was taken out
-		 * between */
-		KMS_TRY(e == KMS_E_NOTFOUND ? KMS_E_INTEGRITY : e);
-		KMS_TRY(crypto_sha256(bytes, h.last));
-	}
+	if (h.size > 0)
+		KMS_TRY(load_last(t, &h));
 	*out = h;
 	return KMS_OK;
 }
