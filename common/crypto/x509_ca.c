@@ -44,7 +44,7 @@ kms_err_t x509_only_uri(const X509 *cert, GENERAL_NAMES **names, span_t *uri, di
 static kms_err_t read_trust_domain(const X509 *cert, char out[TRUST_DOMAIN_CAP], diag_t *why)
 {
 	SCOPED(general_names_freep) GENERAL_NAMES *names = NULL;
-	span_t uri;
+	span_t uri = span_of(NULL, 0);
 	KMS_TRY(x509_only_uri(cert, &names, &uri, why));
 	size_t skip = sizeof scheme - 1;
 	if (uri.n <= skip || memcmp(uri.p, scheme, skip) != 0 ||

@@ -81,7 +81,7 @@ static kms_err_t read_identity(const X509 *cert, const char *trust_domain, x509_
 		return diag_fail(why, KMS_E_DENIED,
 				 "the certificate has a subject; only a SPIFFE ID names a peer");
 	SCOPED(general_names_freep) GENERAL_NAMES *names = NULL;
-	span_t uri;
+	span_t uri = span_of(NULL, 0);
 	KMS_TRY(x509_only_uri(cert, &names, &uri, why));
 	KMS_TRY(parse_uri(uri, trust_domain, &id, why));
 	KMS_TRY(read_serial(cert, id.serial, why));

@@ -1,5 +1,6 @@
-/* Every allocation of every call is made to fail in turn, ours (by the linker's --wrap) and OpenSSL's (by its
- * own hooks): the call says so, hands nothing out and loses nothing. */
+/* Every allocation of every call (of the X.509 calls, which make thousands, every eleventh behind the
+ * hundredth) is made to fail in turn, ours (by the linker's --wrap) and OpenSSL's (by its own hooks): the
+ * call says so, hands nothing out and loses nothing. */
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
@@ -187,7 +188,7 @@ static const call_t calls[] = {
 static void fail_each(const call_t *c)
 {
 	unsigned n;
-	for (n = 1; n < MOST; n++) {
+	for (n = 1; n < MOST; n += c->by_input && n > 100 ? 11 : 1) {
 		seen = 0;
 		fail_at = n;
 		counting = true;

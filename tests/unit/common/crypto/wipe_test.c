@@ -13,12 +13,12 @@ static void test_allocator_works(void **state)
 {
 	(void)state;
 	assert_int_equal(crypto_wipe_on_free(), KMS_OK);
-	char *p = OPENSSL_malloc(16);
+	char *p = OPENSSL_malloc(17);
 	assert_non_null(p);
-	memcpy(p, "0123456789abcdef", 16);
+	memcpy(p, "0123456789abcdef", 17);
 	p = OPENSSL_realloc(p, 4096);
 	assert_non_null(p);
-	assert_memory_equal(p, "0123456789abcdef", 16);
+	assert_string_equal(p, "0123456789abcdef");
 	p = OPENSSL_realloc(p, 8);
 	assert_non_null(p);
 	assert_memory_equal(p, "01234567", 8);

@@ -6,6 +6,7 @@
 #include "common/crypto/x509_internal.h"
 
 #include <openssl/pem.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -143,6 +144,15 @@ static void sign(EVP_PKEY *key, span_t tbs, buf_t *der)
 	put_tlv(der, 0x30, buf_span(&body));
 }
 
+static bool same_identity(const x509_identity_t *a, const x509_identity_t *b)
+{
+	return a->kind == b->kind && strcmp(a->node.customer, b->node.customer) == 0 &&
+	       strcmp(a->node.service, b->node.service) == 0 && strcmp(a->node.name, b->node.name) == 0 &&
+	       strcmp(a->operator_name, b->operator_name) == 0 && strcmp(a->serial, b->serial) == 0 &&
+	       memcmp(a->spki, b->spki, sizeof a->spki) == 0 && a->not_before_ms == b->not_before_ms &&
+	       a->not_after_ms == b->not_after_ms;
+}
+
 /* Both ways on one certificate; true when it was accepted. */
 static bool same_answer(span_t der, const char *what, size_t at)
 {
@@ -151,7 +161,7 @@ static bool same_answer(span_t der, const char *what, size_t at)
 	memset(&whole, 0, sizeof whole);
 	kms_err_t e = x509_verify_client(S.ca, der, now, &quick, NULL);
 	kms_err_t w = x509_verify_wholly(S.ca, der, now, &whole, NULL);
-	if (e != w || memcmp(&quick, &whole, sizeof whole) != 0)
+	if (e != w || !same_identity(&quick, &whole))
 		fail_msg("%s %zu: %s, but wholly %s", what, at, kms_err_name(e), kms_err_name(w));
 	return e == KMS_OK;
 }
@@ -205,6 +215,39 @@ static void test_every_byte_changed(void **state)
 	assert_false(same_answer(buf_span(&der), "one byte more", 0));
 }
 
+#define THREADS 4
+
+static void *verify_much(void *arg)
+{
+	const buf_t *der = arg;
+	uintptr_t wrong = 0;
+	for (int i = 0; i < 40; i++) {
+		x509_identity_t id;
+		wrong += x509_verify_client(S.ca, buf_span(der), now, &id, NULL) != KMS_OK;
+		wrong += x509_verify_wholly(S.ca, buf_span(der), now, &id, NULL) != KMS_OK;
+		wrong += x509_verify_client(S.ca, buf_span(der), now + 2 * year, &id, NULL) != KMS_E_DENIED;
+	}
+	return (void *)wrong;
+}
+
+static void test_one_ca_for_several_threads(void **state)
+{
+	(void)state;
+	SCOPED(buf_free) buf_t der = BUF_INIT;
+	issue(&node, year, &der);
+	/* loaded anew: nothing of it has been used yet */
+	x509_ca_freep(&S.ca);
+	assert_int_equal(x509_ca_load(buf_span(&S.ca_pem), &S.ca, NULL), KMS_OK);
+	pthread_t t[THREADS];
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, verify_much, &der), 0);
+	for (size_t i = 0; i < THREADS; i++) {
+		void *wrong = NULL;
+		assert_int_equal(pthread_join(t[i], &wrong), 0);
+		assert_null(wrong);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +255,7 @@ int main(void)
 		cmocka_unit_test(test_edges_of_the_dates),
 		cmocka_unit_test(test_every_byte_changed_and_signed_again),
 		cmocka_unit_test(test_every_byte_changed),
+		cmocka_unit_test(test_one_ca_for_several_threads),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

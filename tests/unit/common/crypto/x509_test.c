@@ -564,8 +564,8 @@ static void test_key_refusals(void **state)
 	static const char encrypted[] = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
 					"MIGjMF8GCSqGSIb3DQEFDTBSMDEGCSqGSIb3DQEFDDAk\n"
 					"-----END ENCRYPTED PRIVATE KEY-----\n";
-	static const char *const bad[] = {"x", encrypted,
-					  "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"};
+	static const char not_der[] = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+	static const char *const bad[] = {"x", encrypted, not_der};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		SCOPED(secret_freep) secret_t *key = NULL;
 		assert_int_equal(secret_from(span_str(bad[i]), &key), KMS_OK);
