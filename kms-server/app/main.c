@@ -47,9 +47,20 @@ static int version(void)
 	return fflush(stdout) == 0 ? 0 : 1;
 }
 
-static int usage_error(const char *text, const char *word)
+/* Sentences repeat what was typed: one line of it, and nothing that a terminal would obey. */
+static void make_printable(char *text)
 {
-	(void)fprintf(stderr, "kms-server: %s%s; see kms-server --help\n", text, word);
+	for (char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?';
+}
+
+static int unknown_verb(const char *word)
+{
+	char shown[41];
+	(void)snprintf(shown, sizeof shown, "%.40s", word);
+	make_printable(shown);
+	(void)fprintf(stderr, "kms-server: unknown verb \"%s\"; see kms-server --help\n", shown);
 	return 2;
 }
 
@@ -67,6 +78,7 @@ static int run_verb(const verb_t *v, int argc, char **argv)
 	kms_err_t e = v->run(argc, argv, &why);
 	if (e == KMS_OK)
 		return 0;
+	make_printable(why.text);
 	(void)fprintf(stderr, "kms-server %s: %s\n", v->name,
 		      why.text[0] != '\0' ? why.text : kms_err_name(e));
 	return kms_err_exit(e);
@@ -83,8 +95,10 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "kms-server: %s\n", why.text);
 		return 1;
 	}
-	if (argc < 2)
-		return usage_error("what to do is missing", "");
+	if (argc < 2) {
+		(void)fprintf(stderr, "kms-server: what to do is missing; see kms-server --help\n");
+		return 2;
+	}
 	if (strcmp(argv[1], "--version") == 0)
 		return version();
 	if (asks_for_help(argc - 1, argv + 1))
@@ -92,5 +106,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < VERBS; i++)
 		if (strcmp(argv[1], verbs[i].name) == 0)
 			return run_verb(&verbs[i], argc - 2, argv + 2);
-	return usage_error("unknown verb ", argv[1]);
+	return unknown_verb(argv[1]);
 }
