@@ -546,9 +546,10 @@ static void test_server_certificate(void **state)
 	diag_t why;
 	assert_int_equal(x509_verify_client(S.ca, buf_span(&der), now, &id, &why), KMS_E_DENIED);
 	assert_int_equal(x509_read_identity(buf_span(&pem), &id, &why), KMS_E_INVALID);
+	static const char label_of_64[] = A63 "a";
 	static const char *const bad[] = {
-		"",    "*.example", "a..b",  ".a",          "a.",    "a b",      "-a",  "a-",   "a-.b",
-		"a/b", "a:1",       "[::1]", "caf\xc3\xa9", A63 "a", "http://x", "a_b", "a\nb", "a%b"};
+		"",    "*.example", "a..b",  ".a",          "a.",        "a b",      "-a",  "a-",   "a-.b",
+		"a/b", "a:1",       "[::1]", "caf\xc3\xa9", label_of_64, "http://x", "a_b", "a\nb", "a%b"};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		if (x509_issue_server(S.ca, S.ca_key, S.key, &bad[i], 1, now, year, &pem, &why) !=
 		    KMS_E_INVALID)
