@@ -7,7 +7,7 @@
 static void take_log(int level, const char *msg, void *ctx)
 {
 	crypt_log_t *log = ctx;
-	if (log == NULL || level != CRYPT_LOG_ERROR)
+	if (log == NULL || level != CRYPT_LOG_ERROR || log->text[0] != '\0')
 		return;
 	(void)snprintf(log->text, sizeof log->text, "%s", msg);
 	log->text[strcspn(log->text, "\n")] = '\0';

@@ -7,7 +7,7 @@
 
 #include <libcryptsetup.h>
 
-/* The last thing the library complained of, for the message. */
+/* The first thing the library complained of since the text was last emptied: later ones are consequences. */
 typedef struct crypt_log {
 	char text[200];
 } crypt_log_t;

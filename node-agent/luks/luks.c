@@ -105,6 +105,7 @@ static kms_err_t try_slot(luks_volume_t *v, int slot, const secret_t *secret, se
 	size_t n = VOLUME_KEY_LEN;
 	KMS_TRY(secret_new(VOLUME_KEY_LEN, &vk));
 	v->base.port->openings++;
+	v->log.text[0] = '\0';
 	int r = crypt_volume_key_get(v->cd, slot, (char *)secret_data(vk), &n, (const char *)pass.p, pass.n);
 	if (r == -EPERM)
 		return KMS_E_NOTFOUND;
@@ -245,6 +246,7 @@ static kms_err_t volume_activate_impl(volume_t *base, const secret_t *key, const
 {
 	luks_volume_t *v = of(base);
 	span_t vk = secret_span(key);
+	v->log.text[0] = '\0';
 	int r = crypt_activate_by_volume_key(v->cd, name, (const char *)vk.p, vk.n, 0);
 	return r < 0 ? no_mapper(r, &v->log, why) : KMS_OK;
 }
