@@ -43,7 +43,7 @@ static uint8_t *room(buf_t *b, size_t n)
 		fail(b, KMS_E_FULL);
 		return NULL;
 	}
-	if (b->n + n > b->cap) {
+	if (b->p == NULL || b->n + n > b->cap) { /* NULL + 0 is undefined too */
 		kms_err_t e = grow(b, b->n + n);
 		if (e != KMS_OK) {
 			fail(b, e);

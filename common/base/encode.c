@@ -1,41 +1,45 @@
 #include "common/base/encode.h"
 
-static const char hex_digits[] = "0123456789abcdef";
-
-void hex_encode(span_t in, char *out)
-{
-	for (size_t i = 0; i < in.n; i++) {
-		out[2 * i] = hex_digits[in.p[i] >> 4];
-		out[2 * i + 1] = hex_digits[in.p[i] & 15];
-	}
-	out[2 * in.n] = '\0';
-}
-
-static int hex_value(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
-kms_err_t hex_decode(span_t text, uint8_t *out, size_t n)
-{
-	if (text.n != 2 * n)
-		return KMS_E_INVALID;
-	for (size_t i = 0; i < n; i++)
-		if (hex_value(text.p[2 * i]) < 0 || hex_value(text.p[2 * i + 1]) < 0)
-			return KMS_E_INVALID;
-	for (size_t i = 0; i < n; i++)
-		out[i] = (uint8_t)(hex_value(text.p[2 * i]) << 4 | hex_value(text.p[2 * i + 1]));
-	return KMS_OK;
-}
-
 /* 0xff.. when lo <= c <= hi, else 0, without a branch on c. */
 static uint32_t in_range(uint32_t c, uint32_t lo, uint32_t hi)
 {
 	return 0U - (uint32_t)((((lo - 1U - c) & (c - hi - 1U)) >> 31) & 1U);
+}
+
+/* 0..15 to its digit: 'a' - '0' - 10 is 39, added where v is over 9. */
+static char hex_char(uint32_t v)
+{
+	return (char)(v + '0' + (in_range(v + 1, 11, 16) & 39U));
+}
+
+void hex_encode(span_t in, char *out)
+{
+	for (size_t i = 0; i < in.n; i++) {
+		out[2 * i] = hex_char(in.p[i] >> 4);
+		out[2 * i + 1] = hex_char(in.p[i] & 15U);
+	}
+	out[2 * in.n] = '\0';
+}
+
+/* The value of a digit plus one; 0 when it is none. */
+static uint32_t hex_value1(uint32_t c)
+{
+	return (in_range(c, '0', '9') & (c - '0' + 1)) | (in_range(c, 'a', 'f') & (c - 'a' + 11));
+}
+
+kms_err_t hex_decode(span_t text, uint8_t *out, size_t n)
+{
+	uint32_t bad = 0;
+	if (text.n != 2 * n)
+		return KMS_E_INVALID;
+	for (size_t i = 0; i < text.n; i++)
+		bad |= in_range(hex_value1(text.p[i]) + 1, 1, 1);
+	if (bad != 0)
+		return KMS_E_INVALID;
+	for (size_t i = 0; i < n; i++)
+		out[i] =
+			(uint8_t)((hex_value1(text.p[2 * i]) - 1) << 4 | (hex_value1(text.p[2 * i + 1]) - 1));
+	return KMS_OK;
 }
 
 static uint8_t b64_char(uint32_t v)

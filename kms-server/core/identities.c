@@ -218,7 +218,7 @@ static kms_err_t answer_certificate(op_t *op, int status, buf_t *pem, x509_ident
 static kms_err_t enroll_node(op_t *op, const enroll_body_t *b)
 {
 	char key[PATH3_CAP];
-	node_rec_t n;
+	node_rec_t n = {0};
 	uint8_t spki[SPKI_HASH_LEN];
 	SCOPED(buf_free) buf_t pem = BUF_INIT;
 	x509_identity_t id = {.kind = X509_NODE, .node = b->node};
@@ -378,7 +378,7 @@ static kms_err_t other_admin(op_t *op, const char *but, bool *out)
 {
 	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
 	span_t key = {0}, value = {0};
-	kms_err_t e;
+	kms_err_t e = KMS_OK;
 	*out = false;
 	KMS_TRY(store_seek(op->txn, STORE_OPERATORS, span_of(NULL, 0), STORE_UP, &c));
 	while (!*out && (e = store_next(c, &key, &value)) == KMS_OK) {

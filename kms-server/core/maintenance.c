@@ -176,7 +176,8 @@ static kms_err_t new_id(char out[MAINT_ID_CAP])
 {
 	uint8_t r[8];
 	KMS_TRY(crypto_random(r, sizeof r));
-	memcpy(out, "m-", 2);
+	out[0] = 'm';
+	out[1] = '-';
 	hex_encode(span_of(r, sizeof r), out + 2);
 	return KMS_OK;
 }

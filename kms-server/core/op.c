@@ -145,7 +145,7 @@ void op_event(const op_t *op, event_t *e)
 kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each)
 {
 	static const char *const known[] = {"limit", "cursor"};
-	int64_t limit;
+	int64_t limit = 0;
 	KMS_TRY(op_queries_known(op, known, 2));
 	KMS_TRY(op_query_number(op, "limit", 1, 1000, 100, &limit));
 	const char *after = op_query(op, "cursor");
