@@ -1,4 +1,5 @@
 /* kms-server: see docs/man/kms-server.8. */
+#include "common/crypto/digest.h"
 #include "common/io/log.h"
 #include "common/io/process.h"
 #include "common/proto/json.h"
@@ -91,7 +92,7 @@ int main(int argc, char **argv)
 	json_wipe_on_free();
 	diag_t why = {.text = ""};
 	log_init("kms-server", LOG_INFO_);
-	if (process_harden(&why) != KMS_OK) {
+	if (crypto_wipe_on_free() != KMS_OK || process_harden(&why) != KMS_OK) {
 		(void)fprintf(stderr, "kms-server: %s\n", why.text);
 		return 1;
 	}

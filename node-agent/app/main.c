@@ -1,4 +1,5 @@
 #include "common/base/scope.h"
+#include "common/crypto/digest.h"
 #include "common/io/process.h"
 #include "common/proto/json.h"
 #include "node-agent/app/agent.h"
@@ -50,6 +51,7 @@ static kms_err_t harden(diag_t *why)
 	KMS_TRY(process_harden(why));
 	KMS_TRY(process_lock_all(why));
 	json_wipe_on_free();
+	KMS_TRY(crypto_wipe_on_free());
 	if (process_swap_unsafe(&swap))
 		agent_say("%s", swap.text);
 	return KMS_OK;

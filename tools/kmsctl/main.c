@@ -1,4 +1,5 @@
 #include "common/base/scope.h"
+#include "common/crypto/digest.h"
 #include "common/io/process.h"
 #include "common/proto/json.h"
 #include "tools/kmsctl/dispatch.h"
@@ -8,6 +9,7 @@ static kms_err_t run(int argc, char **argv, diag_t *why)
 	SCOPED(dispatch_free) dispatch_t d = {0};
 	KMS_TRY(process_harden(why));
 	json_wipe_on_free();
+	KMS_TRY(crypto_wipe_on_free());
 	KMS_TRY(dispatch_parse(argc - 1, argv + 1, &d, why));
 	KMS_TRY(dispatch_run(&d, stdout, stderr, why));
 	/* an answer that did not reach the reader is no success */
