@@ -149,7 +149,7 @@ static kms_err_t flag_value(int argc, char **argv, int *i, size_t name, const ch
 
 static kms_err_t config_flag(conf_t *c, int argc, char **argv, int *i, diag_t *why)
 {
-	const char *value = NULL;
+	const char *value = "";
 	KMS_TRY(flag_value(argc, argv, i, strlen("config"), &value, why));
 	if (c->file != NULL)
 		return diag_fail(why, KMS_E_INVALID, "--config is given twice");

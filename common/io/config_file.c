@@ -112,7 +112,7 @@ kms_err_t conf_file_read(const char *path, conf_line_t each, void *ctx, diag_t *
 	for (unsigned nr = 1; rest.n > 0; nr++) {
 		const uint8_t *end = memchr(rest.p, '\n', rest.n);
 		span_t l = span_of(rest.p, end != NULL ? (size_t)(end - rest.p) : rest.n);
-		char line[LINE_CAP];
+		char line[LINE_CAP] = "";
 		KMS_TRY(take_line(l, path, nr, line, why));
 		KMS_TRY(one_line(line, path, nr, each, ctx, why));
 		size_t used = l.n + (end != NULL ? 1 : 0);

@@ -3,28 +3,38 @@
 #include "common/io/process.h"
 
 #include <dirent.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define SWAPS_LIMIT (64U * 1024U)
-#define STACK_DEPTH 8U /* of block devices on one another */
+#define SWAPS_LIMIT     (64U * 1024U)
+#define ATTRIBUTE_LIMIT 4096U
+#define PATH_CAP        1024
+#define STACK_DEPTH     8U /* of block devices on one another */
 
 static bool device_safe(const char *root, const char *name, unsigned depth);
+
+/* False for a path that does not fit: then nothing is known of the device, and it is not safe. */
+__attribute__((format(printf, 2, 3))) static bool put_path(char out[PATH_CAP], const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(out, PATH_CAP, fmt, ap);
+	va_end(ap);
+	return n > 0 && n < PATH_CAP;
+}
 
 /* Whether root/sys/class/block/NAME/leaf exists and starts with `start`. */
 static bool attribute_starts(const char *root, const char *name, const char *leaf, const char *start,
 			     bool *exists)
 {
-	SCOPED(freep) char *path = NULL;
+	char path[PATH_CAP];
 	SCOPED(buf_free) buf_t text = BUF_INIT;
 	*exists = false;
-	if (asprintf(&path, "%s/sys/class/block/%s/%s", root, name, leaf) < 0) {
-		path = NULL;
-		return false;
-	}
-	if (file_read(path, 4096, &text, NULL) != KMS_OK)
+	if (!put_path(path, "%s/sys/class/block/%s/%s", root, name, leaf) ||
+	    file_read(path, ATTRIBUTE_LIMIT, &text, NULL) != KMS_OK)
 		return false;
 	*exists = true;
 	return text.n >= strlen(start) && memcmp(text.p, start, strlen(start)) == 0;
@@ -39,11 +49,9 @@ static void closedirp(DIR **d)
 /* A logical volume is as safe as what it lies on: all of it. */
 static bool slaves_safe(const char *root, const char *name, unsigned depth)
 {
-	SCOPED(freep) char *path = NULL;
-	if (asprintf(&path, "%s/sys/class/block/%s/slaves", root, name) < 0) {
-		path = NULL;
+	char path[PATH_CAP];
+	if (!put_path(path, "%s/sys/class/block/%s/slaves", root, name))
 		return false;
-	}
 	SCOPED(closedirp) DIR *d = opendir(path);
 	if (d == NULL)
 		return false;
@@ -58,16 +66,23 @@ static bool slaves_safe(const char *root, const char *name, unsigned depth)
 	return n > 0;
 }
 
+/* zram is memory, unless it writes back to a disk; without that in the kernel it has no such attribute. Its
+ * other attribute says that it is a zram indeed, and not something of the same name. */
+static bool zram_safe(const char *root, const char *name)
+{
+	bool is_zram = false, can_write_back = false;
+	(void)attribute_starts(root, name, "disksize", "", &is_zram);
+	bool none = attribute_starts(root, name, "backing_dev", "none", &can_write_back);
+	return is_zram && (none || !can_write_back);
+}
+
 static bool device_safe(const char *root, const char *name, unsigned depth)
 {
 	bool exists = false;
 	if (depth > STACK_DEPTH)
 		return false;
-	if (strncmp(name, "zram", 4) == 0) {
-		/* memory, unless it writes back to a disk */
-		bool none = attribute_starts(root, name, "backing_dev", "none", &exists);
-		return none || !exists;
-	}
+	if (strncmp(name, "zram", strlen("zram")) == 0)
+		return zram_safe(root, name);
 	if (attribute_starts(root, name, "dm/uuid", "CRYPT-", &exists))
 		return true;
 	return slaves_safe(root, name, depth);
@@ -77,20 +92,12 @@ static bool device_safe(const char *root, const char *name, unsigned depth)
  * system). */
 static kms_err_t device_of_file(const char *root, const char *path, char *name, size_t cap)
 {
-	SCOPED(freep) char *full = NULL;
-	SCOPED(freep) char *link = NULL;
+	char full[PATH_CAP], link[PATH_CAP], target[PATH_CAP];
 	struct stat st;
-	char target[512];
-	if (asprintf(&full, "%s%s", root, path) < 0) {
-		full = NULL;
-		return KMS_E_NOMEM;
-	}
-	if (stat(full, &st) != 0)
+	if (!put_path(full, "%s%s", root, path) || stat(full, &st) != 0)
 		return KMS_E_NOTFOUND;
-	if (asprintf(&link, "%s/sys/dev/block/%u:%u", root, major(st.st_dev), minor(st.st_dev)) < 0) {
-		link = NULL;
-		return KMS_E_NOMEM;
-	}
+	if (!put_path(link, "%s/sys/dev/block/%u:%u", root, major(st.st_dev), minor(st.st_dev)))
+		return KMS_E_INVALID;
 	ssize_t n = readlink(link, target, sizeof target - 1);
 	if (n < 0)
 		return KMS_E_INVALID;
@@ -150,11 +157,11 @@ static bool line_unsafe(const char *root, char *line, diag_t *why)
 
 bool process_swap_unsafe_in(const char *root, diag_t *why)
 {
-	SCOPED(freep) char *path = NULL;
+	char path[PATH_CAP];
 	SCOPED(buf_free) buf_t text = BUF_INIT;
-	if (asprintf(&path, "%s/proc/swaps", root) < 0)
-		path = NULL;
-	kms_err_t e = path != NULL ? file_read(path, SWAPS_LIMIT, &text, NULL) : KMS_E_NOMEM;
+	kms_err_t e = KMS_E_INVALID;
+	if (put_path(path, "%s/proc/swaps", root))
+		e = file_read(path, SWAPS_LIMIT, &text, NULL);
 	if (e == KMS_E_NOTFOUND)
 		return false; /* a kernel without swap */
 	buf_u8(&text, 0);

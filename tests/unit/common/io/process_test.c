@@ -133,6 +133,9 @@ static void test_swap_table(void **state)
 {
 	const world_t *w = *state;
 	make(w, "/sys/class/block/zram0/backing_dev", "none\n");
+	make(w, "/sys/class/block/zram0/disksize", "4096\n");
+	make(w, "/sys/class/block/zram1/disksize", "4096\n");
+	make(w, "/sys/class/block/zram2/disksize", "4096\n"); /* a kernel without write-back */
 	make(w, "/sys/class/block/zram1/backing_dev", "/dev/sda5\n");
 	make(w, "/sys/class/block/dm-0/dm/uuid", "CRYPT-PLAIN-swap\n");
 	make(w, "/sys/class/block/dm-1/dm/uuid", "LVM-abc\n");
@@ -153,6 +156,8 @@ static void test_swap_table(void **state)
 		{HEAD "/dev/dm-0 partition\t1\t0\t-2\n", false},
 		{HEAD "/dev/dm-1 partition\t1\t0\t-2\n", false},
 		{HEAD "/dev/dm-0 partition\t1\t0\t-2\n/dev/zram0 partition\t1\t0\t5\n", false},
+		{HEAD "/dev/zram2 partition\t1\t0\t-2\n", false},
+		{HEAD "/dev/mapper/zram-not partition\t1\t0\t-2\n", true},
 		{HEAD "/dev/zram1 partition\t1\t0\t-2\n", true},
 		{HEAD "/dev/dm-2 partition\t1\t0\t-2\n", true},
 		{HEAD "/dev/dm-3 partition\t1\t0\t-2\n", true},
