@@ -44,9 +44,9 @@ static void test_pages_are_followed(void **state)
 {
 	(void)state;
 	const fake_step_t steps[] = {
-		{"GET", "/v1/customers?limit=1000", NULL, 200,
+		{"GET", "/v1/customers?limit=200", NULL, 200,
 		 "{\"items\":[{\"customer\":\"a\",\"state\":\"active\"}],\"next_cursor\":\"x+/ &=\"}"},
-		{"GET", "/v1/customers?limit=1000&cursor=x%2B/%20%26%3D", NULL, 200,
+		{"GET", "/v1/customers?limit=200&cursor=x%2B/%20%26%3D", NULL, 200,
 		 "{\"items\":[{\"customer\":\"b\",\"state\":\"active\"}]}"},
 		END};
 	fake_kms_script(steps);
@@ -59,12 +59,12 @@ static void test_json_of_several_pages_is_one_document(void **state)
 {
 	(void)state;
 	const fake_step_t steps[] = {
-		{"GET", "/v1/customers?limit=1000", NULL, 200,
+		{"GET", "/v1/customers?limit=200", NULL, 200,
 		 "{\"items\":[{\"customer\":\"a\",\"x\":[1,{\"y\":null}]},{\"customer\":\"b\"}],\"next_"
 		 "cursor\":\"2\"}"},
-		{"GET", "/v1/customers?limit=1000&cursor=2", NULL, 200,
+		{"GET", "/v1/customers?limit=200&cursor=2", NULL, 200,
 		 "{\"items\":[],\"next_cursor\":\"3\"}"},
-		{"GET", "/v1/customers?limit=1000&cursor=3", NULL, 200, "{\"items\":[{\"customer\":\"c\"}]}"},
+		{"GET", "/v1/customers?limit=200&cursor=3", NULL, 200, "{\"items\":[{\"customer\":\"c\"}]}"},
 		END};
 	fake_kms_script(steps);
 	SCOPED(ran_free) ran_t r = RUN("customer", "list", "-o", "json");
@@ -78,7 +78,7 @@ static void test_json_of_several_pages_is_one_document(void **state)
 static void test_an_empty_json_list(void **state)
 {
 	(void)state;
-	const fake_step_t steps[] = {{"GET", "/v1/customers?limit=1000", NULL, 200, "{\"items\":[]}"}, END};
+	const fake_step_t steps[] = {{"GET", "/v1/customers?limit=200", NULL, 200, "{\"items\":[]}"}, END};
 	fake_kms_script(steps);
 	SCOPED(ran_free) ran_t r = RUN("-o", "json", "customer", "list");
 	assert_ran(&r);
@@ -110,25 +110,23 @@ static void test_bad_answers(void **state)
 		kms_err_t e;
 		const char *says;
 	} rows[] = {
-		{{{"GET", "/v1/customers?limit=1000", NULL, 200, "{\"items\":[],\"next_cursor\":\"1\"}"},
-		  {"GET", "/v1/customers?limit=1000&cursor=1", NULL, 200,
+		{{{"GET", "/v1/customers?limit=200", NULL, 200, "{\"items\":[],\"next_cursor\":\"1\"}"},
+		  {"GET", "/v1/customers?limit=200&cursor=1", NULL, 200,
 		   "{\"items\":[],\"next_cursor\":\"1\"}"},
 		  END},
 		 KMS_E_IO,
 		 "same page"},
-		{{{"GET", "/v1/customers?limit=1000", NULL, 200, "{}"}, END}, KMS_E_IO, "no list \"items\""},
-		{{{"GET", "/v1/customers?limit=1000", NULL, 200, "{\"items\":{}}"}, END},
-		 KMS_E_IO,
-		 "no list"},
-		{{{"GET", "/v1/customers?limit=1000", NULL, 200, "<html>"}, END}, KMS_E_IO, "not JSON"},
-		{{{"GET", "/v1/customers?limit=1000", NULL, 200, ""}, END}, KMS_E_IO, "not JSON"},
-		{{{"GET", "/v1/customers?limit=1000", NULL, 403, "{\"title\":\"denied\"}"}, END},
+		{{{"GET", "/v1/customers?limit=200", NULL, 200, "{}"}, END}, KMS_E_IO, "no list \"items\""},
+		{{{"GET", "/v1/customers?limit=200", NULL, 200, "{\"items\":{}}"}, END}, KMS_E_IO, "no list"},
+		{{{"GET", "/v1/customers?limit=200", NULL, 200, "<html>"}, END}, KMS_E_IO, "not JSON"},
+		{{{"GET", "/v1/customers?limit=200", NULL, 200, ""}, END}, KMS_E_IO, "not JSON"},
+		{{{"GET", "/v1/customers?limit=200", NULL, 403, "{\"title\":\"denied\"}"}, END},
 		 KMS_E_DENIED,
 		 "denied"},
-		{{{"GET", "/v1/customers?limit=1000", NULL, 503, "{\"title\":\"sealed\"}"}, END},
+		{{{"GET", "/v1/customers?limit=200", NULL, 503, "{\"title\":\"sealed\"}"}, END},
 		 KMS_E_UNAVAILABLE,
 		 "sealed"},
-		{{{"GET", "/v1/customers?limit=1000", NULL, 0, ""}, END}, KMS_E_UNAVAILABLE, "nobody there"},
+		{{{"GET", "/v1/customers?limit=200", NULL, 0, ""}, END}, KMS_E_UNAVAILABLE, "nobody there"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		fake_kms_script(rows[i].steps);
@@ -143,15 +141,15 @@ static void test_nodes_of_all_services(void **state)
 {
 	(void)state;
 	const fake_step_t steps[] = {
-		{"GET", "/v1/customers?limit=1000", NULL, 200,
+		{"GET", "/v1/customers?limit=200", NULL, 200,
 		 "{\"items\":[{\"customer\":\"a\"},{\"customer\":\"b\"}]}"},
-		{"GET", "/v1/customers/a/services?limit=1000", NULL, 200,
+		{"GET", "/v1/customers/a/services?limit=200", NULL, 200,
 		 "{\"items\":[{\"service\":\"a/s\"},{\"service\":\"a/t\"}]}"},
-		{"GET", "/v1/customers/a/services/s/nodes?limit=1000", NULL, 200,
+		{"GET", "/v1/customers/a/services/s/nodes?limit=200", NULL, 200,
 		 "{\"items\":[{\"node\":\"a/s/n\"}]}"},
-		{"GET", "/v1/customers/a/services/t/nodes?limit=1000", NULL, 200,
+		{"GET", "/v1/customers/a/services/t/nodes?limit=200", NULL, 200,
 		 "{\"items\":[{\"node\":\"a/t/n\"}]}"},
-		{"GET", "/v1/customers/b/services?limit=1000", NULL, 200, "{\"items\":[]}"},
+		{"GET", "/v1/customers/b/services?limit=200", NULL, 200, "{\"items\":[]}"},
 		END};
 	fake_kms_script(steps);
 	SCOPED(ran_free) ran_t r = RUN("node", "list", "-o", "json");
@@ -165,14 +163,14 @@ static void test_scopes(void **state)
 {
 	(void)state;
 	const fake_step_t one[] = {
-		{"GET", "/v1/customers/a/services/s/volumes?limit=1000", NULL, 200, "{\"items\":[]}"}, END};
+		{"GET", "/v1/customers/a/services/s/volumes?limit=200", NULL, 200, "{\"items\":[]}"}, END};
 	const fake_step_t customer[] = {
-		{"GET", "/v1/customers/a/services?limit=1000", NULL, 200,
+		{"GET", "/v1/customers/a/services?limit=200", NULL, 200,
 		 "{\"items\":[{\"service\":\"a/s\"}]}"},
-		{"GET", "/v1/customers/a/services/s/volumes?limit=1000", NULL, 200, "{\"items\":[]}"},
+		{"GET", "/v1/customers/a/services/s/volumes?limit=200", NULL, 200, "{\"items\":[]}"},
 		END};
 	const fake_step_t services[] = {
-		{"GET", "/v1/customers/a/services?limit=1000", NULL, 200, "{\"items\":[]}"}, END};
+		{"GET", "/v1/customers/a/services?limit=200", NULL, 200, "{\"items\":[]}"}, END};
 	fake_kms_script(one);
 	SCOPED(ran_free) ran_t r1 = RUN("volume", "list", "a/s");
 	assert_ran(&r1);
@@ -188,9 +186,9 @@ static void test_scopes(void **state)
 static void test_a_servers_bad_name_goes_nowhere(void **state)
 {
 	(void)state;
-	const fake_step_t steps[] = {{"GET", "/v1/customers?limit=1000", NULL, 200,
-				      "{\"items\":[{\"customer\":\"../sys/seal\"}]}"},
-				     END};
+	const fake_step_t steps[] = {
+		{"GET", "/v1/customers?limit=200", NULL, 200, "{\"items\":[{\"customer\":\"../sys/seal\"}]}"},
+		END};
 	fake_kms_script(steps);
 	SCOPED(ran_free) ran_t r = RUN("node", "list");
 	assert_int_equal(r.e, KMS_E_INVALID);
