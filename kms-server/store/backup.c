@@ -56,7 +56,7 @@ static void scratch_remove(scratch_t *s)
 
 static kms_err_t scratch_name(const char *beside, const char *mark, char **out)
 {
-	return asprintf(out, "%s.%s-XXXXXX", beside, mark) < 0 ? KMS_E_NOMEM : KMS_OK;
+	return asprintf(out, "%s.%s-XXXXXX", beside, mark) < 0 || *out == NULL ? KMS_E_NOMEM : KMS_OK;
 }
 
 static kms_err_t scratch_folder(const char *beside, const char *mark, scratch_t *out, diag_t *why)
@@ -89,12 +89,20 @@ static kms_err_t sync_folder(const char *dir, diag_t *why)
 	return KMS_OK;
 }
 
-static kms_err_t sync_parent(const char *path, diag_t *why)
+/* Opened before something is renamed in it, so that afterwards only the flush itself can fail. */
+static kms_err_t open_parent(const char *path, int *fd, diag_t *why)
 {
 	SCOPED(freep) char *copy = strdup(path);
 	if (copy == NULL)
 		return KMS_E_NOMEM;
-	return sync_folder(dirname(copy), why);
+	const char *parent = dirname(copy);
+	*fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *fd >= 0 ? KMS_OK : fail_errno(why, "open", parent);
+}
+
+static kms_err_t sync_parent(int fd, const char *path, diag_t *why)
+{
+	return fsync(fd) == 0 ? KMS_OK : fail_errno(why, "make durable the name of", path);
 }
 
 /* --- checking a database that was read back
@@ -185,7 +193,7 @@ static kms_err_t extract(backup_opener_t *o, const char *dir, diag_t *why)
 {
 	uint64_t counts[STORE_TABLES] = {0};
 	SCOPED(freep) char *path = NULL;
-	if (asprintf(&path, "%s/data.mdb", dir) < 0)
+	if (asprintf(&path, "%s/data.mdb", dir) < 0 || path == NULL)
 		return KMS_E_NOMEM;
 	SCOPED(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -306,10 +314,12 @@ kms_err_t backup_write(store_t *s, span_t header_extra, const secret_t *backup_k
 	KMS_TRY(scratch_file(path, &file, &fd, why));
 	KMS_TRY(write_file(env, header_extra, key, fd, why));
 	KMS_TRY(read_back(file.path, path, key, why));
+	SCOPED(closep) int parent = -1;
+	KMS_TRY(open_parent(path, &parent, why));
 	if (rename(file.path, path) != 0)
 		return fail_errno(why, "rename the backup to", path);
 	freep(&file.path);
-	return sync_parent(path, why);
+	return sync_parent(parent, path, why);
 }
 
 /* --- restoring
@@ -337,7 +347,9 @@ kms_err_t backup_read(const char *path, backup_key_fn key_of, void *ctx, const c
 	SCOPED(scratch_remove) scratch_t dir = {0};
 	KMS_TRY(scratch_folder(target_dir, "restore", &dir, why));
 	KMS_TRY(extract_file(path, key_of, ctx, dir.path, why));
+	SCOPED(closep) int parent = -1;
+	KMS_TRY(open_parent(target_dir, &parent, why));
 	KMS_TRY(put_in_place(dir.path, target_dir, why));
 	freep(&dir.path);
-	return sync_parent(target_dir, why);
+	return sync_parent(parent, target_dir, why);
 }

@@ -79,6 +79,8 @@ static kms_err_t summarise(const round_options_t *o, const shared_t *s, round_re
 		else if (s->samples[i].status != 0)
 			odd = s->samples[i].status;
 	}
+	if (r.asked == 0)
+		return diag_fail(why, KMS_E_FULL, "the time of --seconds was up before this round began");
 	if (r.good == 0)
 		return diag_fail(why, KMS_E_IO, "no good answer of %zu; one had the status %d", r.asked, odd);
 	qsort(good, r.good, sizeof(uint32_t), by_value);

@@ -23,7 +23,7 @@ typedef struct round_result {
 	double server_cpu_us, client_cpu_us; /* for each good one */
 } round_result_t;
 
-/* IO when no answer was good. */
+/* IO when no answer was good, FULL when there was no time left. */
 KMS_MUST measure_round(const round_options_t *o, const fleet_t *f, round_result_t *out, diag_t *why);
 
 /* The round with the median of per_second; n > 0. */

@@ -46,6 +46,14 @@ bool report_ratio(const char *what, double value, double goal)
 	return met;
 }
 
+void report_pairs(const round_result_t *above, const round_result_t *below, size_t n)
+{
+	printf("      round by round:");
+	for (size_t i = 0; i < n; i++)
+		printf(" %.2f", above[i].per_second / below[i].per_second);
+	printf("\n");
+}
+
 void report_memory(const char *when, uint64_t kib)
 {
 	printf("RSSANON %-26s %6.1f MiB\n", when, (double)kib / 1024);

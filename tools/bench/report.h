@@ -10,6 +10,8 @@ void report_round(const char *what, size_t number, const round_result_t *r);
 double report_median(const char *what, const round_result_t *r, size_t n);
 /* "RATIO release/bare 0.93 (at least 0.80: met)"; whether it is. */
 bool report_ratio(const char *what, double value, double goal);
+/* The ratio round by round, which shows how much the machine's other work disturbed it. */
+void report_pairs(const round_result_t *above, const round_result_t *below, size_t n);
 void report_memory(const char *when, uint64_t kib);
 
 #endif

@@ -4,6 +4,7 @@
 #include "common/crypto/digest.h"
 #include "kms-server/store/lmdb_store.h"
 #include "kms-server/store/memory_store.h"
+#include "tests/support/allocfail.h"
 #include "tests/support/iofail.h"
 #include "tests/support/tmpdir.h"
 
@@ -77,6 +78,7 @@ static int tear_down(void **state)
 {
 	fixture_t *f = *state;
 	iofail_disarm();
+	allocfail_arm(0);
 	store_close(f->s);
 	secret_free(f->key);
 	secret_free(f->given);
@@ -415,6 +417,41 @@ static void a_full_disk_leaves_no_half_backup(void **state)
 	assert_int_equal(umount(f->out), 0);
 }
 
+/* Every allocation of writing and of reading in turn: an error, nothing left behind, and the next try works.
+ */
+static void each_allocation_may_fail(void **state)
+{
+	fixture_t *f = *state;
+	if (!allocfail_supported()) {
+		print_message("each_allocation_may_fail: the sanitizer brings its own allocator\n");
+		skip();
+	}
+	unsigned writing = 0;
+	unsigned reading = 0;
+	diag_t why = {{0}};
+	for (bool failed = true; failed; writing++) {
+		allocfail_arm(writing + 1);
+		kms_err_t e = backup_write(f->s, span_str(EXTRA), f->key, f->file, &why);
+		failed = allocfail_happened();
+		allocfail_arm(0);
+		assert_true(failed || e == KMS_OK);
+		assert_int_equal(tmpdir_entries(f->out), e == KMS_OK ? 1 : 0);
+		(void)unlink(f->file);
+	}
+	backup_ok(f);
+	for (bool failed = true; failed; reading++) {
+		allocfail_arm(reading + 1);
+		kms_err_t e = backup_read(f->file, provide, f, f->target, &why);
+		failed = allocfail_happened();
+		allocfail_arm(0);
+		assert_true(failed || e == KMS_OK);
+		assert_int_equal(tmpdir_entries(f->out), e == KMS_OK ? 2 : 1);
+		if (e == KMS_OK)
+			tmpdir_remove(f->target);
+	}
+	assert_true(writing > 40 && reading > 20);
+}
+
 typedef struct work {
 	store_t *s;
 	atomic_bool stop;
@@ -462,6 +499,7 @@ int main(void)
 		T(wrong_destinations_are_refused),
 		T(a_disk_that_fails_leaves_no_half_backup),
 		T(a_full_disk_leaves_no_half_backup),
+		T(each_allocation_may_fail),
 		T(a_backup_is_made_while_the_store_is_written),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
