@@ -9,6 +9,7 @@
 #define CLAVIGER_KMS_SERVER_HTTP_CONNS_H
 
 #include "kms-server/core/core.h"
+#include "kms-server/http/parking.h"
 
 #include <sys/socket.h>
 
@@ -24,6 +25,7 @@ typedef enum conn_phase {
 typedef struct conn {
 	caller_t caller; /* ip and port from the start; the rest once the handshake is over */
 	bool known;      /* the caller's certificate has been looked at */
+	park_t park;
 } conn_t;
 
 typedef struct conns_limits {

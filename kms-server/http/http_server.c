@@ -4,6 +4,7 @@
 #include "common/io/log.h"
 #include "kms-server/http/acceptor.h"
 #include "kms-server/http/conns.h"
+#include "kms-server/http/parking.h"
 #include "kms-server/http/request.h"
 
 #include <stdio.h>
@@ -24,6 +25,7 @@ struct http_server {
 	edge_t edge;
 	struct MHD_Daemon *daemon;
 	acceptor_t *acceptor;
+	parking_t *parking;
 };
 
 /* --- libmicrohttpd's callbacks
@@ -36,14 +38,27 @@ static conn_t *conn_of(struct MHD_Connection *mhd)
 	return info != NULL ? info->socket_context : NULL;
 }
 
+/* NULL: the connection is not one of ours and gets no answer. */
+static conn_t *begin_connection(http_server_t *s, struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *tls =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	if (fd == NULL || tls == NULL)
+		return NULL;
+	int number = fd->connect_fd;
+	conn_t *conn = conns_adopt(s->edge.conns, number);
+	if (conn != NULL)
+		parking_attach(s->parking, mhd, tls->tls_session, number, &conn->park);
+	return conn;
+}
+
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
 			  enum MHD_ConnectionNotificationCode what)
 {
 	http_server_t *s = cls;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-		const union MHD_ConnectionInfo *info =
-			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-		*socket_context = info != NULL ? conns_adopt(s->edge.conns, info->connect_fd) : NULL;
+		*socket_context = begin_connection(s, mhd);
 		return;
 	}
 	if (*socket_context != NULL)
@@ -203,6 +218,7 @@ kms_err_t http_server_start(const http_options_t *options, http_server_t **out, 
 	atomic_init(&s->edge.active, 0);
 	conns_limits_t limits = {o.max_connections, o.max_per_source, o.request_ms, o.idle_ms};
 	KMS_TRY(conns_new(&limits, &s->edge.conns));
+	KMS_TRY(parking_new(&s->parking, why));
 	KMS_TRY(daemon_new(&o, s, why));
 	KMS_TRY(acceptor_start(o.listen, s->edge.conns, add_socket, s, &s->acceptor, why));
 	*out = TAKE(s);
@@ -243,8 +259,10 @@ void http_server_stop(http_server_t **s)
 	acceptor_stop(&(*s)->acceptor);
 	if ((*s)->daemon != NULL) {
 		wait_for_requests(&(*s)->edge);
+		parking_stop((*s)->parking);
 		MHD_stop_daemon((*s)->daemon);
 	}
+	parking_freep(&(*s)->parking);
 	conns_freep(&(*s)->edge.conns);
 	free(*s);
 	*s = NULL;

@@ -4,12 +4,15 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #define LIST "GET /v1/customers HTTP/1.1\r\nHost: kms\r\n\r\n"
 
+static const http_options_t usual = {.max_connections = 64};
 static const http_options_t hasty = {.max_connections = 64, .request_ms = 400, .idle_ms = 60000};
 
 static fake_seen_t seen(edge_fixture_t *f)
@@ -68,6 +71,70 @@ static void test_silent_handshake(void **state)
 	assert_in_range(edge_now_ms() - from, 300, 2500);
 	(void)close(fd);
 	edge_stop(f);
+}
+
+static int64_t cpu_ms(void)
+{
+	struct timespec t;
+	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* The library itself would try the handshake again without pause, on all its threads. */
+static void test_stalled_handshakes_cost_nothing(void **state)
+{
+	edge_fixture_t *f = *state;
+	const credential_t *n = &f->ours.node;
+	edge_start(f, &usual);
+	tls_client_t c[8];
+	for (size_t i = 0; i < 8; i++)
+		assert_true(tls_hello(f->port, &n->cert, n->key, &c[i]));
+	edge_pause_ms(200);
+	int64_t before = cpu_ms();
+	edge_pause_ms(500);
+	assert_in_range(cpu_ms() - before, 0, 150);
+	/* and they go on when the client does */
+	for (size_t i = 0; i < 8; i++) {
+		tls_answer_t a;
+		assert_true(tls_finish(&c[i]));
+		assert_true(tls_send_text(&c[i], LIST));
+		tls_read(&c[i], &a);
+		assert_int_equal(a.status, 200);
+		tls_close(&c[i]);
+	}
+	edge_stop(f);
+}
+
+static void test_stalled_handshake_ends_in_time(void **state)
+{
+	edge_fixture_t *f = *state;
+	const credential_t *n = &f->ours.node;
+	edge_start(f, &hasty);
+	tls_client_t c;
+	int64_t from = edge_now_ms();
+	assert_true(tls_hello(f->port, &n->cert, n->key, &c));
+	char sink[4096];
+	while (recv(c.fd, sink, sizeof sink, 0) > 0) {
+	}
+	assert_in_range(edge_now_ms() - from, 300, 2500);
+	tls_close(&c);
+	edge_stop(f);
+}
+
+static void test_stop_during_handshakes(void **state)
+{
+	edge_fixture_t *f = *state;
+	const credential_t *n = &f->ours.node;
+	edge_start(f, &usual);
+	tls_client_t c[4];
+	for (size_t i = 0; i < 4; i++)
+		assert_true(tls_hello(f->port, &n->cert, n->key, &c[i]));
+	edge_pause_ms(100);
+	edge_stop(f);
+	for (size_t i = 0; i < 4; i++) {
+		assert_false(tls_finish(&c[i]));
+		tls_close(&c[i]);
+	}
 }
 
 static void test_waiting_has_no_deadline(void **state)
@@ -234,6 +301,9 @@ int main(void)
 		cmocka_unit_test(test_slow_request),
 		cmocka_unit_test(test_slow_body),
 		cmocka_unit_test(test_silent_handshake),
+		cmocka_unit_test(test_stalled_handshakes_cost_nothing),
+		cmocka_unit_test(test_stalled_handshake_ends_in_time),
+		cmocka_unit_test(test_stop_during_handshakes),
 		cmocka_unit_test(test_waiting_has_no_deadline),
 		cmocka_unit_test(test_client_vanishes_while_waiting),
 		cmocka_unit_test(test_idle_make_room),

@@ -1,6 +1,7 @@
 #include "tests/unit/kms-server/http/tls_client.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
@@ -34,7 +35,7 @@ static bool set_certificate(tls_client_t *c, const buf_t *cert, const secret_t *
 	return gnutls_certificate_set_x509_key_mem(c->cred, &cd, &kd, GNUTLS_X509_FMT_PEM) >= 0;
 }
 
-static bool handshake(tls_client_t *c)
+bool tls_finish(tls_client_t *c)
 {
 	int e;
 	do
@@ -43,24 +44,59 @@ static bool handshake(tls_client_t *c)
 	return e == GNUTLS_E_SUCCESS;
 }
 
-bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out)
+static bool prepare(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority,
+		    tls_client_t *out)
 {
 	*out = (tls_client_t){.fd = tcp_open(port)};
+	/* forced: also a certificate that the server's list of CAs does not ask for */
+	const unsigned flags = GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_SIGNAL;
 	bool ok =
 		out->fd >= 0 && gnutls_certificate_allocate_credentials(&out->cred) == 0 &&
-		set_certificate(out, cert, key) &&
-		/* forced: also one that the server's list of CAs does not ask for */
-		gnutls_init(&out->session, GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_SIGNAL) ==
-			0 &&
+		set_certificate(out, cert, key) && gnutls_init(&out->session, flags) == 0 &&
 		gnutls_priority_set_direct(out->session, priority != NULL ? priority : "NORMAL", NULL) == 0 &&
 		gnutls_credentials_set(out->session, GNUTLS_CRD_CERTIFICATE, out->cred) == 0;
 	if (ok)
 		gnutls_transport_set_int(out->session, out->fd);
-	if (!ok || !handshake(out)) {
+	else
 		tls_close(out);
+	return ok;
+}
+
+bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out)
+{
+	if (!prepare(port, cert, key, priority, out))
 		return false;
-	}
-	return true;
+	if (tls_finish(out))
+		return true;
+	tls_close(out);
+	return false;
+}
+
+static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t n)
+{
+	return recv((int)(intptr_t)ptr, data, n, 0);
+}
+
+static ssize_t pull_nothing(gnutls_transport_ptr_t ptr, void *data, size_t n)
+{
+	(void)ptr;
+	(void)data;
+	(void)n;
+	errno = EAGAIN;
+	return -1;
+}
+
+bool tls_hello(uint16_t port, const buf_t *cert, const secret_t *key, tls_client_t *out)
+{
+	if (!prepare(port, cert, key, NULL, out))
+		return false;
+	/* a try that finds nothing to read, however fast the server is */
+	gnutls_transport_set_pull_function(out->session, pull_nothing);
+	bool ok = gnutls_handshake(out->session) == GNUTLS_E_AGAIN;
+	gnutls_transport_set_pull_function(out->session, pull);
+	if (!ok)
+		tls_close(out);
+	return ok;
 }
 
 void tls_close(tls_client_t *c)

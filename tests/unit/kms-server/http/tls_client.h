@@ -24,6 +24,9 @@ int tcp_open(uint16_t port);
 
 /* cert and key: PEM, or NULL for none; priority NULL: GnuTLS's own. False: no handshake. */
 bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out);
+/* Says hello and stops there; tls_finish goes on to the end of the handshake. */
+bool tls_hello(uint16_t port, const buf_t *cert, const secret_t *key, tls_client_t *out);
+bool tls_finish(tls_client_t *c);
 void tls_close(tls_client_t *c);
 
 /* False when the peer is gone. */
