@@ -130,3 +130,15 @@ const volume_fingerprint_t *volume_fingerprint_active(const volume_rec_t *v)
 			return &v->fingerprints[i];
 	return NULL;
 }
+
+void volume_forget_destroyed(volume_rec_t *v)
+{
+	size_t keep = 0;
+	for (size_t i = 0; i < v->n_secrets; i++) {
+		bool old =
+			v->secrets[i].state == SECRET_DESTROYED && v->n_secrets - i > VOLUME_SECRETS_MAX / 2;
+		if (!old)
+			v->secrets[keep++] = v->secrets[i];
+	}
+	v->n_secrets = keep;
+}

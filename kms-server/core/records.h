@@ -178,6 +178,8 @@ const char *task_state_name(task_state_t s);
 /* The secret of a state in the volume's present lineage, newest first, or NULL. */
 volume_secret_t *volume_secret_in(volume_rec_t *v, secret_state_t state);
 volume_secret_t *volume_secret_version(volume_rec_t *v, uint32_t version);
+/* Old versions whose secrets are gone make room; the record keeps the newest of them. */
+void volume_forget_destroyed(volume_rec_t *v);
 /* The registered fingerprint of the present lineage, or NULL. */
 const volume_fingerprint_t *volume_fingerprint_active(const volume_rec_t *v);
 

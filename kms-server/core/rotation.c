@@ -25,19 +25,6 @@ static kms_err_t service_key(op_t *op, secret_t **out)
 	return keyring_service_key(op->core->keys, op->txn, op->path.customer, op->path.service, out);
 }
 
-/* Old versions whose secrets are gone make room; the record keeps the newest of them. */
-static void forget_destroyed(volume_rec_t *v)
-{
-	size_t keep = 0;
-	for (size_t i = 0; i < v->n_secrets; i++) {
-		bool old =
-			v->secrets[i].state == SECRET_DESTROYED && v->n_secrets - i > VOLUME_SECRETS_MAX / 2;
-		if (!old)
-			v->secrets[keep++] = v->secrets[i];
-	}
-	v->n_secrets = keep;
-}
-
 typedef struct stage_body {
 	char maintenance[MAINT_ID_CAP];
 } stage_body_t;
@@ -46,7 +33,7 @@ static kms_err_t start_rotation(op_t *op, const char maintenance[MAINT_ID_CAP])
 {
 	SCOPED(secret_freep) secret_t *key = NULL;
 	volume_rec_t *v = &op->volume;
-	forget_destroyed(v);
+	volume_forget_destroyed(v);
 	if (v->n_secrets == VOLUME_SECRETS_MAX)
 		return op_conflict(op,
 				   "The volume has %u secret versions: wait until old ones are destroyed.",

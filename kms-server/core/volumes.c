@@ -86,6 +86,7 @@ static kms_err_t answer_volume(op_t *op, int status)
 static kms_err_t new_secret(op_t *op, volume_rec_t *v)
 {
 	SCOPED(secret_freep) secret_t *key = NULL;
+	volume_forget_destroyed(v);
 	if (v->n_secrets == VOLUME_SECRETS_MAX)
 		return op_conflict(op,
 				   "The volume has %u secret versions: wait until old ones are destroyed.",
