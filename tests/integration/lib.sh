@@ -182,7 +182,7 @@ server_answers()
 # Waits for a process of ours and yields its exit code in $RC; 128+9 for SIGKILL.
 wait_for()
 {
-	wait "$1"
+	wait "$1" 2>/dev/null
 	RC=$?
 	local p keep=()
 	for p in "${pids[@]}"; do
