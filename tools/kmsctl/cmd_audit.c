@@ -144,23 +144,33 @@ static kms_err_t read_where(const cli_t *c, where_t *out, diag_t *why)
 	return KMS_OK;
 }
 
-/* A volume or node by its path, or by its last name alone in all services. */
-static kms_err_t check_leaf(const cli_t *c, const char *key, diag_t *why)
+/* A volume or node by its path, or by its last name where customer and service are given too: a name alone
+ * could be another customer's. */
+static kms_err_t add_leaf(const cli_t *c, const char *key, const where_t *at, buf_t *q, diag_t *why)
 {
 	const char *text = conf_text(c->conf, key);
-	char name[NAME_CAP];
-	path3_t p;
+	path3_t p = {0};
+	char path[PATH3_CAP];
 	if (text == NULL)
 		return KMS_OK;
-	if (strchr(text, '/') == NULL)
-		return name_parse(key, span_str(text), name, why);
-	return path3_parse(key, span_str(text), &p, why);
+	if (strchr(text, '/') != NULL) {
+		KMS_TRY(path3_parse(key, span_str(text), &p, why));
+	} else if (at->customer[0] != '\0' && at->service[0] != '\0') {
+		KMS_TRY(name_parse(key, span_str(text), p.name, why));
+		memcpy(p.customer, at->customer, sizeof p.customer);
+		memcpy(p.service, at->service, sizeof p.service);
+	} else {
+		return diag_fail(
+			why, KMS_E_INVALID,
+			"--%s is written CUSTOMER/SERVICE/NAME, or give --customer and --service too", key);
+	}
+	path3_format(&p, path);
+	query_add(q, key, path);
+	return KMS_OK;
 }
 
 static kms_err_t check_flags(const cli_t *c, diag_t *why)
 {
-	KMS_TRY(check_leaf(c, "volume", why));
-	KMS_TRY(check_leaf(c, "node", why));
 	KMS_TRY(one_of(c, "status", "success", "failure", why));
 	KMS_TRY(one_of(c, "order", "asc", "desc", why));
 	if (conf_bool(c->conf, "all") && conf_is_set(c->conf, "limit"))
@@ -182,12 +192,14 @@ static kms_err_t add_time(cli_t *c, const char *key, buf_t *q, diag_t *why)
 
 static kms_err_t build_query(cli_t *c, buf_t *q, const char **out, diag_t *why)
 {
-	static const char *const keys[] = {"volume", "node", "actor", "operation", "status"};
+	static const char *const keys[] = {"actor", "operation", "status"};
 	where_t at = {0};
 	KMS_TRY(read_where(c, &at, why));
 	KMS_TRY(check_flags(c, why));
 	query_add(q, "customer", at.customer[0] != '\0' ? at.customer : NULL);
 	query_add(q, "service", at.service[0] != '\0' ? at.service : NULL);
+	KMS_TRY(add_leaf(c, "volume", &at, q, why));
+	KMS_TRY(add_leaf(c, "node", &at, q, why));
 	for (size_t i = 0; i < COUNT(keys); i++)
 		query_add(q, keys[i], conf_text(c->conf, keys[i]));
 	KMS_TRY(add_time(c, "from", q, why));

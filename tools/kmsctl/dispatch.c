@@ -262,3 +262,12 @@ kms_err_t dispatch_run(const dispatch_t *d, FILE *out, FILE *err, diag_t *why)
 	}
 	return KMS_E_INVALID;
 }
+
+void dispatch_say(kms_err_t e, const diag_t *why, FILE *err)
+{
+	SCOPED(buf_free) buf_t line = BUF_INIT;
+	buf_str(&line, "kmsctl: ");
+	text_format(why->text[0] != '\0' ? why->text : kms_err_name(e), &line);
+	buf_u8(&line, '\n');
+	(void)fprintf(err, "%.*s", (int)line.n, line.n > 0 ? (const char *)line.p : "");
+}

@@ -32,4 +32,7 @@ void dispatch_help(const dispatch_t *d, FILE *out);
 /* Does what was parsed; errors are for the caller to print. */
 KMS_MUST dispatch_run(const dispatch_t *d, FILE *out, FILE *err, diag_t *why);
 
+/* The error as one line, whatever its words repeat of the arguments or the answer. */
+void dispatch_say(kms_err_t e, const diag_t *why, FILE *err);
+
 #endif

@@ -25,6 +25,6 @@ int main(int argc, char **argv)
 	if (e == KMS_OK)
 		return 0;
 	(void)fflush(stdout);
-	(void)fprintf(stderr, "kmsctl: %s\n", why.text[0] != '\0' ? why.text : kms_err_name(e));
+	dispatch_say(e, &why, stderr);
 	return kms_err_exit(e);
 }

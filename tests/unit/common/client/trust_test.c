@@ -40,18 +40,22 @@ static bool trust_as_the_system(const char *folder)
 	if (h == NULL || curl_easy_getinfo(h, CURLINFO_CAPATH, &system_folder) != CURLE_OK ||
 	    system_folder == NULL)
 		return false;
-	bool done = unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-		    mount(folder, system_folder, NULL, MS_BIND, NULL) == 0;
+	bool done = unshare(CLONE_NEWNS) == 0 && mount("none", "/", "", MS_REC | MS_PRIVATE, NULL) == 0 &&
+		    mount(folder, system_folder, "", MS_BIND, NULL) == 0;
 	curl_easy_cleanup(h);
 	return done;
 }
 
-static int asked_in_child(const pki_t *own, const pki_t *other, unsigned port)
+static int asked_in_child(const pki_t *own, const pki_t *other, int port_pipe)
 {
+	unsigned port = 0;
 	char name[32], url[64];
 	SCOPED(freep) char *path = NULL;
 	client_t *c = NULL;
 	client_reply_t r = {0};
+	/* forked before there are threads: the server starts only now */
+	if (read(port_pipe, &port, sizeof port) != (ssize_t)sizeof port)
+		return SETUP_FAILED;
 	if (!hashed_name(buf_span(&other->ca_pem), name, sizeof name) ||
 	    path_join(other->dir, name, &path) != KMS_OK)
 		return SETUP_FAILED;
@@ -79,14 +83,20 @@ static void test_public_cas_are_not_trusted(void **state)
 	SCOPED(pki_free) pki_t other;
 	pki_make(&own, &(pki_options_t){0});
 	pki_make(&other, &(pki_options_t){0});
-	tls_server_t *s = tls_server_start(&other, SERVER_ANSWERS, span_str(ANSWER));
+	int port_pipe[2];
+	assert_int_equal(pipe(port_pipe), 0);
 	pid_t child = fork();
 	assert_true(child >= 0);
 	if (child == 0)
-		_exit(asked_in_child(&own, &other, tls_server_port(s)));
+		_exit(asked_in_child(&own, &other, port_pipe[0]));
+	tls_server_t *s = tls_server_start(&other, SERVER_ANSWERS, span_str(ANSWER));
+	unsigned port = tls_server_port(s);
+	assert_int_equal(write(port_pipe[1], &port, sizeof port), sizeof port);
 	int status = 0;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	tls_server_stop(s);
+	(void)close(port_pipe[0]);
+	(void)close(port_pipe[1]);
 	assert_true(WIFEXITED(status));
 	if (WEXITSTATUS(status) == CANNOT_MOUNT)
 		skip();

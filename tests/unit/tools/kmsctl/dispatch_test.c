@@ -30,6 +30,19 @@ static kms_err_t run(const char *const *args, char **out_text, diag_t *why)
 	return e;
 }
 
+static void assert_one_line(kms_err_t e, const diag_t *why)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *err = open_memstream(&text, &n);
+	assert_non_null(err);
+	dispatch_say(e, why, err);
+	assert_int_equal(fclose(err), 0);
+	assert_int_equal(strncmp(text, "kmsctl: ", 8), 0);
+	assert_ptr_equal(strpbrk(text, "\n\r\x1b"), text + n - 1);
+	free(text);
+}
+
 /* Settings that are complete but lead nowhere. */
 #define HERE "--addr=https://127.0.0.1:1", "--cacert=/nonexistent"
 
@@ -67,6 +80,7 @@ static void test_refusals(void **state)
 		{{"customer", "show", "a", "--addr=http://a", "--cacert=/x", "--cert=/x", "--key=/x"},
 		 "https://"},
 		{{"service", "create", "a", HERE}, "CUSTOMER/SERVICE"},
+		{{"service", "create", "a\nb", HERE}, "CUSTOMER/SERVICE"},
 		{{"service", "create", "a/b/c", HERE}, "not a valid name"},
 		{{"service", "list", "a/b", HERE}, "not a valid name"},
 		{{"node", "invite", "a/b", HERE}, "customer/service/name"},
@@ -110,7 +124,9 @@ static void test_refusals(void **state)
 		{{"audit", "query", "--service", "c/s/v", HERE}, "not a valid name"},
 		{{"audit", "query", "--service", "c/s", "--customer", "d", HERE}, "is not of --customer d"},
 		{{"audit", "query", "--volume", "s/v", HERE}, "customer/service/name"},
-		{{"audit", "query", "--node", "*", HERE}, "not a valid name"},
+		{{"audit", "query", "--volume", "v", HERE}, "--customer and --service"},
+		{{"audit", "query", "--volume", "v", "--customer", "c", HERE}, "--customer and --service"},
+		{{"audit", "query", "--node", "*", "--service", "c/s", HERE}, "not a valid name"},
 		{{"audit", "query", "--all", "--limit", "5", HERE}, "exclude one another"},
 		{{"audit", "show", "-1", HERE}, "unknown flag -1"},
 		{{"audit", "show", "1x", HERE}, "a number"},
@@ -126,7 +142,7 @@ static void test_refusals(void **state)
 		if (e != KMS_E_INVALID || strstr(why.text, rows[i].says) == NULL)
 			fail_msg("row %zu (%s): %s: %s", i, rows[i].says, kms_err_name(e), why.text);
 		assert_int_equal(kms_err_exit(e), 2);
-		assert_null(strchr(why.text, '\n')); /* one line */
+		assert_one_line(e, &why);
 		assert_true(text == NULL || *text == '\0');
 		free(text);
 	}

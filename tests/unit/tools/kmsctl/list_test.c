@@ -210,7 +210,7 @@ static void test_audit_query(void **state)
 		END};
 	fake_kms_script(steps);
 	SCOPED(ran_free)
-	ran_t r = RUN("audit", "query", "--service", "a/s", "--volume", "a/s/v", "--actor", "x y", "--status",
+	ran_t r = RUN("audit", "query", "--service", "a/s", "--volume", "v", "--actor", "x y", "--status",
 		      "failure", "--from", "2026-11-23T16:40:02Z", "--order", "asc");
 	assert_ran(&r);
 	assert_string_equal(
