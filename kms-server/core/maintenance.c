@@ -371,7 +371,8 @@ kms_err_t maint_end_task(op_t *op, const char *id, const path3_t *volume, task_s
 	op->wrote = true;
 	KMS_TRY(del_if_there(op->txn, gone));
 	KMS_TRY(record_put_task(op->txn, op->mac, key, &task));
-	if (m.state == MAINT_OPEN && m.max_failures > 0 && m.failed >= m.max_failures)
+	bool too_many = to == TASK_FAILED && m.max_failures > 0 && m.failed >= m.max_failures;
+	if (m.state == MAINT_OPEN && too_many) /* a success halts nothing: it may have been opened again */
 		m.state = MAINT_HALTED;
 	else if (m.state == MAINT_OPEN && m.todo + m.running == 0)
 		m.state = MAINT_CLOSED;
