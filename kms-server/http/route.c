@@ -237,6 +237,7 @@ void route_find(const char *method, span_t path, route_match_t *out)
 			continue;
 		if (strcmp(table[i].method, method) == 0) {
 			out->route = &table[i];
+			out->allow[0] = '\0';
 			out->status = captures_parse(&cap, out) == KMS_OK ? 0 : 400;
 			return;
 		}
