@@ -133,8 +133,7 @@ static kms_err_t release(kms_port_t *port, const char *const *volumes, size_t n,
 			return diag_fail(why, KMS_E_INTEGRITY,
 					 "the KMS answered about a volume of another service");
 	all.retry_after = reply.retry_after;
-	*out = all;
-	all = (kms_releases_t){0};
+	*out = kms_releases_take(&all);
 	return KMS_OK;
 }
 
@@ -171,8 +170,7 @@ static kms_err_t stage(kms_port_t *port, const char *volume, const char *mainten
 	KMS_TRY(volume_call(k, "POST", volume, "/rotation", body, &reply, why));
 	KMS_TRY(kms_decode_rotation(buf_span(&reply.body), &r, why));
 	KMS_TRY(check_volume(k, &r.volume.volume, volume, why));
-	*out = r;
-	r.volume.n_secrets = 0; /* the caller's now */
+	*out = kms_rotation_take(&r);
 	return KMS_OK;
 }
 

@@ -230,8 +230,7 @@ kms_err_t kms_decode_releases(span_t body, kms_releases_t *out, diag_t *why)
 		all.n = i + 1;
 		KMS_TRY(decode_release(json_array_get(list, i), &all.list[i], why));
 	}
-	*out = all;
-	all = (kms_releases_t){0};
+	*out = kms_releases_take(&all);
 	return KMS_OK;
 }
 
@@ -246,8 +245,7 @@ kms_err_t kms_decode_rotation(span_t body, kms_rotation_t *out, diag_t *why)
 	KMS_TRY(fill_release(&row, &r.volume, why));
 	r.volume.status = KMS_RELEASED;
 	r.version = row.version;
-	*out = r;
-	r.volume.n_secrets = 0; /* they are the caller's now */
+	*out = kms_rotation_take(&r);
 	return KMS_OK;
 }
 
@@ -351,8 +349,7 @@ kms_err_t kms_decode_tasks(span_t body, kms_tasks_t *out, diag_t *why)
 		KMS_TRY(read_fields(json_array_get(list, i), task_fields, COUNT(task_fields), &all.list[i],
 				    why));
 	all.n = json_array_size(list);
-	*out = all;
-	all = (kms_tasks_t){0};
+	*out = (kms_tasks_t){.n = all.n, .list = TAKE(all.list)};
 	return KMS_OK;
 }
 

@@ -234,8 +234,7 @@ kms_err_t records_list(const state_t *s, record_names_t *out, diag_t *why)
 		return diag_fail(why, e, "%s: too many records", s->volumes);
 	if (names.n > 1)
 		qsort(names.list, names.n, sizeof names.list[0], by_name);
-	*out = names;
-	names = (record_names_t){0};
+	*out = (record_names_t){.n = names.n, .list = TAKE(names.list)};
 	return KMS_OK;
 }
 

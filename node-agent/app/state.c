@@ -16,7 +16,7 @@
 
 kms_err_t state_paths(const char *dir, state_t *out, diag_t *why)
 {
-	SCOPED(state_clear) state_t s = {.dir = NULL};
+	state_t s = {.dir = strdup(dir)};
 	const struct {
 		const char *name;
 		char **path;
@@ -25,14 +25,14 @@ kms_err_t state_paths(const char *dir, state_t *out, diag_t *why)
 		{"server", &s.server},        {"volumes", &s.volumes},       {"format", &s.format},
 		{"node.key.new", &s.new_key}, {"node.crt.new", &s.new_cert},
 	};
-	s.dir = strdup(dir);
-	if (s.dir == NULL)
-		return diag_fail(why, KMS_E_NOMEM, "out of memory");
-	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
-		if (path_join(dir, rows[i].name, rows[i].path) != KMS_OK)
-			return diag_fail(why, KMS_E_NOMEM, "out of memory");
+	kms_err_t e = s.dir != NULL ? KMS_OK : KMS_E_NOMEM;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0] && e == KMS_OK; i++)
+		e = path_join(dir, rows[i].name, rows[i].path);
+	if (e != KMS_OK) {
+		state_clear(&s);
+		return diag_fail(why, e, "out of memory");
+	}
 	*out = s;
-	s = (state_t){.dir = NULL};
 	return KMS_OK;
 }
 

@@ -181,9 +181,24 @@ static inline void kms_releases_clear(kms_releases_t *r)
 	*r = (kms_releases_t){0};
 }
 
+/* Moves the object out of a SCOPED variable. */
+static inline kms_releases_t kms_releases_take(kms_releases_t *r)
+{
+	kms_releases_t taken = *r;
+	*r = (kms_releases_t){0};
+	return taken;
+}
+
 static inline void kms_rotation_clear(kms_rotation_t *r)
 {
 	kms_release_clear(&r->volume);
+}
+
+static inline kms_rotation_t kms_rotation_take(kms_rotation_t *r)
+{
+	kms_rotation_t taken = *r;
+	r->volume.n_secrets = 0;
+	return taken;
 }
 
 #endif

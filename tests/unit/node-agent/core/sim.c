@@ -204,7 +204,16 @@ static kms_err_t open_volume(volume_t *base, const secret_t *secret, secret_t **
 
 static bool changed(const sim_volume_t *v)
 {
-	return memcmp(&v->copy, v->disk, sizeof v->copy) != 0;
+	const sim_disk_t *a = &v->copy;
+	const sim_disk_t *b = v->disk;
+	if (a->present != b->present || strcmp(a->uuid, b->uuid) != 0 ||
+	    memcmp(a->key, b->key, sizeof a->key) != 0)
+		return true;
+	for (size_t i = 0; i < SIM_SLOTS; i++)
+		if (a->slots[i].used != b->slots[i].used ||
+		    memcmp(a->slots[i].secret, b->slots[i].secret, 32) != 0)
+			return true;
+	return false;
 }
 
 static kms_err_t add(volume_t *base, const secret_t *key, const secret_t *secret, diag_t *why)
@@ -243,7 +252,8 @@ static kms_err_t mapping(volume_port_t *p, const char *uuid, const char *name, c
 	bool same = uuid != NULL && strcmp(s->mapped_uuid, uuid) == 0;
 	out->found = s->mapped && (same || (name != NULL && strcmp(s->mapped_as, name) == 0));
 	out->same_uuid = out->found && same;
-	out->same_device = out->found && device != NULL && strcmp(device, SIM_DEVICE) == 0;
+	out->same_device =
+		out->found && !s->mapped_elsewhere && device != NULL && strcmp(device, SIM_DEVICE) == 0;
 	(void)snprintf(out->name, sizeof out->name, "%s", s->mapped_as);
 	return leave(s, KMS_OK, why);
 }

@@ -53,6 +53,7 @@ typedef struct sim {
 	bool mapped;
 	char mapped_as[64];
 	char mapped_uuid[VOLUME_UUID_CAP];
+	bool mapped_elsewhere; /* the mapping stands on another disk */
 	bool no_mapper;
 	/* the KMS */
 	kms_volume_state_t state;    /* 0: unknown volume */

@@ -24,7 +24,7 @@ static void one_keyslot_opening_and_a_mapping(void **state)
 	(void)state;
 	sim_t s;
 	diag_t why;
-	unlock_done_t done;
+	unlock_done_t done = {.mapping = ""};
 	sim_init_formatted(&s);
 	assert_int_equal(unlock(&s, false, &done, &why), KMS_OK);
 	assert_int_equal(done.result, UNLOCK_MAPPED);
@@ -41,7 +41,7 @@ static void test_open_maps_nothing(void **state)
 	(void)state;
 	sim_t s;
 	diag_t why;
-	unlock_done_t done;
+	unlock_done_t done = {.mapping = ""};
 	sim_init_formatted(&s);
 	assert_int_equal(unlock(&s, true, &done, &why), KMS_OK);
 	assert_int_equal(done.result, UNLOCK_OPENS);
@@ -64,7 +64,7 @@ static void any_live_secret_will_do(void **state)
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		sim_t s;
 		diag_t why;
-		unlock_done_t done;
+		unlock_done_t done = {.mapping = ""};
 		sim_init_formatted(&s);
 		s.secrets[1] = rows[i].one;
 		s.secrets[2] = rows[i].two;
@@ -120,6 +120,11 @@ static void set_up(sim_t *s, size_t i)
 	case 12:
 		s->no_mapper = true;
 		return;
+	case 13:
+		s->mapped = true;
+		s->mapped_elsewhere = true;
+		memcpy(s->mapped_uuid, s->uuid, sizeof s->mapped_uuid);
+		return;
 	default: /* the rows below */
 		fail();
 	}
@@ -145,11 +150,12 @@ static void refusals_map_nothing(void **state)
 		{"not formatted yet", KMS_E_CONFLICT},
 		{"is not this volume", KMS_E_CONFLICT},
 		{"no device-mapper", KMS_E_IO},
+		{"stands on another device", KMS_E_INTEGRITY},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		sim_t s;
 		diag_t why;
-		unlock_done_t done;
+		unlock_done_t done = {.mapping = ""};
 		set_up(&s, i);
 		bool mapped_before = s.mapped;
 		assert_int_equal(unlock(&s, false, &done, &why), rows[i].e);

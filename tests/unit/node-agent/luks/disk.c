@@ -6,6 +6,7 @@
 #include "node-agent/luks/luks.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -107,15 +108,16 @@ static uint64_t be64(const uint8_t *p)
 
 static void replace(char *json, size_t cap, const char *from, const char *to)
 {
-	char *at = strstr(json, from);
-	if (at == NULL)
+	const char *at = strstr(json, from);
+	SCOPED(freep) char *edited = NULL;
+	if (at == NULL) {
 		fail_msg("the header has no %s: %s", from, json);
-	size_t tail = strlen(at + strlen(from)) + 1;
-	assert_true(strlen(json) + strlen(to) < cap);
-	memmove(at + strlen(to), at + strlen(from), tail);
-	memcpy(at, to, strlen(to));
-	size_t n = strlen(json);
-	memset(json + n, 0, cap - n);
+		return;
+	}
+	int n = asprintf(&edited, "%.*s%s%s", (int)(at - json), json, to, at + strlen(from));
+	assert_true(n > 0 && (size_t)n < cap);
+	memset(json, 0, cap);
+	memcpy(json, edited, (size_t)n);
 }
 
 static void edit_copy(uint8_t *hdr, size_t size, const char *from, const char *to)
