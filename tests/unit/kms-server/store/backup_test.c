@@ -2,6 +2,7 @@
 
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
+#include "kms-server/store/backup_format.h"
 #include "kms-server/store/lmdb_store.h"
 #include "kms-server/store/memory_store.h"
 #include "tests/support/allocfail.h"
@@ -327,6 +328,41 @@ static void another_key_does_not_open_it(void **state)
 	restore_fails(f, "no file", KMS_E_NOTFOUND);
 }
 
+/* A genuine file around the store's copy, whose manifest names this many entries for each table. */
+static void seal_with(fixture_t *f, const uint64_t counts[STORE_TABLES])
+{
+	SCOPED(backup_sealer_freep) backup_sealer_t *s = NULL;
+	SCOPED(buf_free) buf_t manifest = BUF_INIT;
+	SCOPED(freep) uint8_t *copy = NULL;
+	char path[TMPDIR_CAP];
+	diag_t why = {{0}};
+	tmpdir_path(f->dir, "copy", path);
+	SCOPED(closep) int to = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(store_copy(f->s, to, &why), KMS_OK);
+	size_t n = read_file(path, &copy);
+	SCOPED(closep) int fd = open(f->file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	assert_int_equal(backup_sealer_new(fd, span_str(EXTRA), f->key, &s), KMS_OK);
+	assert_int_equal(backup_manifest_put(counts, &manifest), KMS_OK);
+	assert_int_equal(backup_sealer_put(s, buf_span(&manifest)), KMS_OK);
+	assert_int_equal(backup_sealer_put(s, span_of(copy, n)), KMS_OK);
+	assert_int_equal(backup_sealer_end(s), KMS_OK);
+}
+
+static void a_table_with_another_number_of_entries_is_found(void **state)
+{
+	fixture_t *f = *state;
+	uint64_t counts[STORE_TABLES] = {[STORE_EVENTS] = 100, [STORE_META] = 100};
+	diag_t why = {{0}};
+	for (int i = 0; i < STORE_TABLES; i++) {
+		counts[i]++;
+		seal_with(f, counts);
+		restore_fails(f, lmdb_store_table_name((store_table_t)i), KMS_E_INTEGRITY);
+		counts[i]--;
+	}
+	seal_with(f, counts);
+	assert_int_equal(backup_read(f->file, provide, f, f->target, &why), KMS_OK);
+}
+
 static void what_is_at_the_target_is_never_touched(void **state)
 {
 	fixture_t *f = *state;
@@ -495,6 +531,7 @@ int main(void)
 		T(a_file_that_was_cut_off_or_extended_is_found),
 		T(moved_chunks_are_found),
 		T(another_key_does_not_open_it),
+		T(a_table_with_another_number_of_entries_is_found),
 		T(what_is_at_the_target_is_never_touched),
 		T(wrong_destinations_are_refused),
 		T(a_disk_that_fails_leaves_no_half_backup),

@@ -299,6 +299,7 @@ static void one_transaction_outgrows_the_map_several_times(void **state)
 	store_txn_t *t = NULL;
 	assert_int_equal(store_begin_write(s, 0, &t), KMS_OK);
 	put_n(t, 1000, span_of("x", 1), KMS_OK);
+	assert_int_equal(store_del(t, STORE_META, span_str("absent")), KMS_E_NOTFOUND);
 	for (unsigned i = 0; i < 300; i++) {
 		put_n(t, i, span_of(filler, sizeof(filler)), KMS_OK);
 		if (i == 2)
