@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 static kms_err_t make(const char *urls, const char *proxy, diag_t *why)
@@ -49,14 +50,22 @@ static void test_refused(void **state)
 		"https://a:-1",
 		"https://a:8443:8443",
 		"https://[::1",
-		"https://a,https://b,https://c,https://d,https://e,https://f,https://g,https://h,https://"
-		"i,https://j,"
-		"https://k,https://l,https://m,https://n,https://o,https://p,https://q",
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		diag_t why = {{0}};
 		if (make(rows[i], NULL, &why) != KMS_E_INVALID || why.text[0] == '\0')
 			fail_msg("accepted: %s", rows[i]);
+	}
+}
+
+static void test_how_many(void **state)
+{
+	(void)state;
+	char list[17 * 11] = "https://a";
+	for (unsigned n = 2; n <= 17; n++) {
+		size_t at = strlen(list);
+		(void)snprintf(list + at, sizeof list - at, ",https://a");
+		assert_int_equal(make(list, NULL, NULL), n <= 16 ? KMS_OK : KMS_E_INVALID);
 	}
 }
 
@@ -95,6 +104,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_how_many),
 		cmocka_unit_test(test_taken),
 		cmocka_unit_test(test_proxies),
 	};

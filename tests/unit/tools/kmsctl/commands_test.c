@@ -36,66 +36,65 @@ static ran_t run(const char *const *args)
 }
 
 /* What each command asks for, and with what body. */
+static const struct {
+	const char *args[9];
+	fake_step_t step;
+} requests[] = {
+	{{"customer", "create", "a"}, {"PUT", "/v1/customers/a", "{}", 201, "{}"}},
+	{{"customer", "show", "a"}, {"GET", "/v1/customers/a", "", 200, "{}"}},
+	{{"service", "create", "a/s"}, {"PUT", "/v1/customers/a/services/s", "{}", 200, "{}"}},
+	{{"service", "show", "a/s"}, {"GET", "/v1/customers/a/services/s", "", 200, "{}"}},
+	{{"node", "show", "a/s/n"}, {"GET", "/v1/customers/a/services/s/nodes/n", "", 200, "{}"}},
+	{{"node", "revoke", "a/s/n"}, {"POST", "/v1/customers/a/services/s/nodes/n:revoke", "{}", 200, "{}"}},
+	{{"node", "suspend", "a/s/n"},
+	 {"POST", "/v1/customers/a/services/s/nodes/n:suspend", "{}", 200, "{}"}},
+	{{"node", "resume", "a/s/n"}, {"POST", "/v1/customers/a/services/s/nodes/n:resume", "{}", 200, "{}"}},
+	{{"operator", "show", "o"}, {"GET", "/v1/operators/o", "", 200, "{}"}},
+	{{"operator", "revoke", "o"}, {"POST", "/v1/operators/o:revoke", "{}", 200, "{}"}},
+	{{"operator", "suspend", "o"}, {"POST", "/v1/operators/o:suspend", "{}", 200, "{}"}},
+	{{"operator", "resume", "o"}, {"POST", "/v1/operators/o:resume", "{}", 200, "{}"}},
+	{{"volume", "create", "a/s/v", "--node", "n"},
+	 {"PUT", "/v1/customers/a/services/s/volumes/v", "{\"node\":\"n\"}", 201, "{}"}},
+	{{"volume", "show", "a/s/v"}, {"GET", "/v1/customers/a/services/s/volumes/v", "", 200, "{}"}},
+	{{"volume", "suspend", "a/s/v"},
+	 {"POST", "/v1/customers/a/services/s/volumes/v:suspend", "{}", 200, "{}"}},
+	{{"volume", "resume", "a/s/v"},
+	 {"POST", "/v1/customers/a/services/s/volumes/v:resume", "{}", 200, "{}"}},
+	{{"volume", "assign", "a/s/v", "--node", "m"},
+	 {"POST", "/v1/customers/a/services/s/volumes/v:assign", "{\"node\":\"m\"}", 200, "{}"}},
+	{{"volume", "delete", "a/s/v", "--confirm", "a/s/v"},
+	 {"DELETE", "/v1/customers/a/services/s/volumes/v", "{}", 200, "{}"}},
+	{{"volume", "restore", "a/s/v"},
+	 {"POST", "/v1/customers/a/services/s/volumes/v:restore", "{}", 200, "{}"}},
+	{{"maintenance", "create", "--customer", "c"},
+	 {"POST", "/v1/maintenance", "{\"action\":\"rotate\",\"customer\":\"c\"}", 201, "{}"}},
+	{{"maintenance", "create", "--customer=c", "--service=s", "--window=2h", "--wave=3",
+	  "--max-failures=1", "--ticket=CHG 1"},
+	 {"POST", "/v1/maintenance",
+	  "{\"action\":\"rotate\",\"customer\":\"c\",\"max_failures\":1,\"service\":\"s\",\"ticket\":"
+	  "\"CHG 1\","
+	  "\"wave\":3,\"window_s\":7200}",
+	  201, "{}"}},
+	{{"maintenance", "show", "m-1"}, {"GET", "/v1/maintenance/m-1", "", 200, "{}"}},
+	{{"maintenance", "open", "m-1"}, {"POST", "/v1/maintenance/m-1:open", "{}", 200, "{}"}},
+	{{"maintenance", "close", "m-1"}, {"POST", "/v1/maintenance/m-1:close", "{}", 200, "{}"}},
+	{{"maintenance", "halt", "m-1"}, {"POST", "/v1/maintenance/m-1:halt", "{}", 200, "{}"}},
+	{{"rotate", "--customer", "c", "--ticket", "T"},
+	 {"POST", "/v1/maintenance", "{\"action\":\"rotate\",\"customer\":\"c\",\"ticket\":\"T\"}", 201,
+	  "{\"id\":\"m-1\"}"}},
+	{{"sys", "health"}, {"GET", "/v1/sys/health", "", 200, "{\"status\":\"ok\"}"}},
+	{{"sys", "seal-status"}, {"GET", "/v1/sys/seal-status", "", 200, "{}"}},
+	{{"sys", "seal"}, {"POST", "/v1/sys/seal", "{}", 200, "{}"}},
+	{{"audit", "show", "12"}, {"GET", "/v1/audit/events/12", "", 200, "{}"}},
+};
+
 static void test_requests(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *args[9];
-		fake_step_t step;
-	} rows[] = {
-		{{"customer", "create", "a"}, {"PUT", "/v1/customers/a", "{}", 201, "{}"}},
-		{{"customer", "show", "a"}, {"GET", "/v1/customers/a", "", 200, "{}"}},
-		{{"service", "create", "a/s"}, {"PUT", "/v1/customers/a/services/s", "{}", 200, "{}"}},
-		{{"service", "show", "a/s"}, {"GET", "/v1/customers/a/services/s", "", 200, "{}"}},
-		{{"node", "show", "a/s/n"}, {"GET", "/v1/customers/a/services/s/nodes/n", "", 200, "{}"}},
-		{{"node", "revoke", "a/s/n"},
-		 {"POST", "/v1/customers/a/services/s/nodes/n:revoke", "{}", 200, "{}"}},
-		{{"node", "suspend", "a/s/n"},
-		 {"POST", "/v1/customers/a/services/s/nodes/n:suspend", "{}", 200, "{}"}},
-		{{"node", "resume", "a/s/n"},
-		 {"POST", "/v1/customers/a/services/s/nodes/n:resume", "{}", 200, "{}"}},
-		{{"operator", "show", "o"}, {"GET", "/v1/operators/o", "", 200, "{}"}},
-		{{"operator", "revoke", "o"}, {"POST", "/v1/operators/o:revoke", "{}", 200, "{}"}},
-		{{"operator", "suspend", "o"}, {"POST", "/v1/operators/o:suspend", "{}", 200, "{}"}},
-		{{"operator", "resume", "o"}, {"POST", "/v1/operators/o:resume", "{}", 200, "{}"}},
-		{{"volume", "create", "a/s/v", "--node", "n"},
-		 {"PUT", "/v1/customers/a/services/s/volumes/v", "{\"node\":\"n\"}", 201, "{}"}},
-		{{"volume", "show", "a/s/v"}, {"GET", "/v1/customers/a/services/s/volumes/v", "", 200, "{}"}},
-		{{"volume", "suspend", "a/s/v"},
-		 {"POST", "/v1/customers/a/services/s/volumes/v:suspend", "{}", 200, "{}"}},
-		{{"volume", "resume", "a/s/v"},
-		 {"POST", "/v1/customers/a/services/s/volumes/v:resume", "{}", 200, "{}"}},
-		{{"volume", "assign", "a/s/v", "--node", "m"},
-		 {"POST", "/v1/customers/a/services/s/volumes/v:assign", "{\"node\":\"m\"}", 200, "{}"}},
-		{{"volume", "delete", "a/s/v", "--confirm", "a/s/v"},
-		 {"DELETE", "/v1/customers/a/services/s/volumes/v", "{}", 200, "{}"}},
-		{{"volume", "restore", "a/s/v"},
-		 {"POST", "/v1/customers/a/services/s/volumes/v:restore", "{}", 200, "{}"}},
-		{{"maintenance", "create", "--customer", "c"},
-		 {"POST", "/v1/maintenance", "{\"action\":\"rotate\",\"customer\":\"c\"}", 201, "{}"}},
-		{{"maintenance", "create", "--customer=c", "--service=s", "--window=2h", "--wave=3",
-		  "--max-failures=1", "--ticket=CHG 1"},
-		 {"POST", "/v1/maintenance",
-		  "{\"action\":\"rotate\",\"customer\":\"c\",\"max_failures\":1,\"service\":\"s\",\"ticket\":"
-		  "\"CHG 1\","
-		  "\"wave\":3,\"window_s\":7200}",
-		  201, "{}"}},
-		{{"maintenance", "show", "m-1"}, {"GET", "/v1/maintenance/m-1", "", 200, "{}"}},
-		{{"maintenance", "open", "m-1"}, {"POST", "/v1/maintenance/m-1:open", "{}", 200, "{}"}},
-		{{"maintenance", "close", "m-1"}, {"POST", "/v1/maintenance/m-1:close", "{}", 200, "{}"}},
-		{{"maintenance", "halt", "m-1"}, {"POST", "/v1/maintenance/m-1:halt", "{}", 200, "{}"}},
-		{{"rotate", "--customer", "c", "--ticket", "T"},
-		 {"POST", "/v1/maintenance", "{\"action\":\"rotate\",\"customer\":\"c\",\"ticket\":\"T\"}",
-		  201, "{\"id\":\"m-1\"}"}},
-		{{"sys", "health"}, {"GET", "/v1/sys/health", "", 200, "{\"status\":\"ok\"}"}},
-		{{"sys", "seal-status"}, {"GET", "/v1/sys/seal-status", "", 200, "{}"}},
-		{{"sys", "seal"}, {"POST", "/v1/sys/seal", "{}", 200, "{}"}},
-		{{"audit", "show", "12"}, {"GET", "/v1/audit/events/12", "", 200, "{}"}},
-	};
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		const fake_step_t steps[] = {rows[i].step, END};
+	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+		const fake_step_t steps[] = {requests[i].step, END};
 		fake_kms_script(steps);
-		SCOPED(ran_free) ran_t r = run(rows[i].args);
+		SCOPED(ran_free) ran_t r = run(requests[i].args);
 		if (r.e != KMS_OK || !fake_kms_done())
 			fail_msg("row %zu: %s", i, r.why.text);
 	}
