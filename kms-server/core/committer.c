@@ -118,7 +118,7 @@ static batch_result_t try_batch(core_t *c, core_job_t *const *job, size_t n, int
 	kms_err_t e = store_begin_write(c->store, c->log.head.size, &t);
 	if (e != KMS_OK) {
 		*why = e;
-		return e == KMS_E_FULL ? BATCH_FULL : BATCH_FAILED;
+		return e == KMS_E_FULL ? BATCH_FULL : e == KMS_E_NOMEM ? BATCH_BROKEN : BATCH_FAILED;
 	}
 	for (size_t i = 0; i < n; i++) {
 		e = process_one(c, t, job[i], now, wake);
