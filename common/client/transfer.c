@@ -1,14 +1,16 @@
 #include "common/base/scope.h"
 #include "common/client/internal.h"
+#include "common/crypto/tls.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static CURLcode count_handshake(CURL *curl, void *ssl_ctx, void *ctx)
+/* libcurl calls it for each connection that it makes, before the handshake. */
+static CURLcode on_handshake(CURL *curl, void *ssl_ctx, void *ctx)
 {
 	(void)curl;
-	(void)ssl_ctx;
 	client_t *c = ctx;
+	crypto_tls_wipe_records(ssl_ctx);
 	c->handshakes++;
 	return CURLE_OK;
 }
@@ -34,7 +36,7 @@ static CURLcode set_trust(client_t *c, CURL *h)
 	SET(CURLOPT_CAINFO, NULL);
 	SET(CURLOPT_CAINFO_BLOB, &ca);
 	SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
-	SET(CURLOPT_SSL_CTX_FUNCTION, count_handshake);
+	SET(CURLOPT_SSL_CTX_FUNCTION, on_handshake);
 	SET(CURLOPT_SSL_CTX_DATA, c);
 	return rc;
 }

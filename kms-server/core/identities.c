@@ -18,13 +18,16 @@ static json_t *hex_json(const uint8_t *p, size_t n)
 
 /* --- nodes --- */
 
+/* What a node gets by enrolling is null before. */
 static json_t *node_json(const char *path, const node_rec_t *n)
 {
-	return json_pack("{s:s, s:s, s:I, s:s, s:o, s:I, s:I, s:I, s:b}", "node", path, "state",
+	bool enrolled = n->generation != 0;
+	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "node", path, "state",
 			 identity_state_name(n->state), "generation", (json_int_t)n->generation, "serial",
-			 n->serial, "spki_sha256", hex_json(n->spki, SPKI_HASH_LEN), "enrolled_ms",
-			 (json_int_t)n->enrolled_ms, "not_after_ms", (json_int_t)n->not_after_ms,
-			 "last_seen_ms", (json_int_t)n->last_seen_ms, "invitation_open",
+			 enrolled ? json_string(n->serial) : json_null(), "spki_sha256",
+			 enrolled ? hex_json(n->spki, SPKI_HASH_LEN) : json_null(), "enrolled_ms",
+			 op_time_json(n->enrolled_ms), "not_after_ms", op_time_json(n->not_after_ms),
+			 "last_seen_ms", op_time_json(n->last_seen_ms), "invitation_open",
 			 n->invited_generation != 0);
 }
 

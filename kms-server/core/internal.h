@@ -27,6 +27,7 @@ typedef enum release_status { RELEASE_DENIED = 0, RELEASE_SUSPENDED, RELEASE_REL
 typedef struct release {
 	path3_t volume;
 	release_status_t status;
+	bool damaged;        /* denied because its record or its keys failed their integrity check */
 	policy_decision_t decision;
 	uint64_t event;    /* index of the intent (or refusal) */
 	volume_rec_t *rec; /* RELEASED: as committed */
@@ -166,6 +167,9 @@ KMS_MUST op_identify(op_t *op);
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out);
 /* Whether the volume is bound to the calling node's very generation. */
 bool op_bound_to(const op_t *op, const volume_rec_t *v);
+
+/* Milliseconds, or null for "never" (0). */
+json_t *op_time_json(int64_t ms);
 
 /* Event with the actor, address and request of op. */
 void op_event(const op_t *op, event_t *e);

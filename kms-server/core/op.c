@@ -176,3 +176,8 @@ kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_f
 		return e;
 	return op_answer(op, 200, json_pack("{s:O}", "items", items));
 }
+
+json_t *op_time_json(int64_t ms)
+{
+	return ms != 0 ? json_integer((json_int_t)ms) : json_null();
+}

@@ -222,6 +222,8 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 	const core_request_t *rq = op->rq;
 	if (op->rq->op == OP_AUDIT_GET)
 		(void)snprintf(out, KEY_CAP, "%llu", (unsigned long long)rq->index);
+	else if (rq->op == OP_MAINT_CREATE)
+		(void)snprintf(out, KEY_CAP, "%s", op->correlation);
 	else if (rq->service[0] != '\0' && rq->name[0] != '\0')
 		op_path3(op, out);
 	else if (rq->service[0] != '\0')

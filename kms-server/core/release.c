@@ -78,7 +78,11 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 	e.resource_uid = uid;
 	e.resource_type = "volume";
 	e.success = r->status == RELEASE_RELEASED;
-	e.status_code = e.success ? "intent" : status_text(r->status);
+	e.status_code = e.success ? "intent" : r->damaged ? "integrity" : status_text(r->status);
+	if (r->damaged) {
+		e.severity_id = 5;
+		e.status_detail = "the volume's record or its keys failed their integrity check";
+	}
 	e.decision = r->decision.allowed ? "allow" : "deny";
 	e.statement = r->decision.statement;
 	KMS_TRY(log_append(&op->core->log, op->txn, &e, &r->event));
@@ -94,26 +98,41 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 	return log_open_put(op->txn, r->event, &open);
 }
 
-kms_err_t release_one(op_t *op, release_set_t *set, const path3_t *path, bool rotation)
+/* What the policy and the volume's state say; the keys that core_finish will need. INTEGRITY: damaged. */
+static kms_err_t examine(op_t *op, release_set_t *set, release_t *r, const char *key, volume_rec_t *v)
 {
-	char key[PATH3_CAP];
-	release_t *r = &set->item[set->n];
-	*r = (release_t){.volume = *path, .status = RELEASE_DENIED};
-	SCOPED(freep) volume_rec_t *v = calloc(1, sizeof *v);
-	if (v == NULL)
-		return KMS_E_NOMEM;
-	path3_format(path, key);
 	kms_err_t e = record_get_volume(op->txn, op->mac, key, v);
 	if (e != KMS_OK && e != KMS_E_NOTFOUND)
 		return e;
 	/* decided for each volume: one of somebody else's in the list does not spoil the others */
-	op_decide(op, "volume", path, e == KMS_OK && op_bound_to(op, v), &r->decision);
+	op_decide(op, "volume", &r->volume, e == KMS_OK && op_bound_to(op, v), &r->decision);
 	if (e == KMS_OK && r->decision.allowed)
 		r->status = status_of(v);
-	if (r->status == RELEASE_RELEASED && set->service_key == NULL)
-		KMS_TRY(keyring_service_key(op->core->keys, op->txn, path->customer, path->service,
-					    &set->service_key));
+	if (r->status != RELEASE_RELEASED || set->service_key != NULL)
+		return KMS_OK;
+	e = keyring_service_key(op->core->keys, op->txn, r->volume.customer, r->volume.service,
+				&set->service_key);
+	if (e != KMS_OK)
+		r->status = RELEASE_DENIED;
+	return e;
+}
+
+kms_err_t release_one(op_t *op, release_set_t *set, const path3_t *path, bool rotation)
+{
+	char key[PATH3_CAP];
+	release_t *r = &set->item[set->n];
+	*r = (release_t){
+		.volume = *path, .status = RELEASE_DENIED, .decision = {.statement = "default-deny"}};
+	SCOPED(freep) volume_rec_t *v = calloc(1, sizeof *v);
+	if (v == NULL)
+		return KMS_E_NOMEM;
+	path3_format(path, key);
+	kms_err_t e = examine(op, set, r, key, v);
+	r->damaged = e == KMS_E_INTEGRITY;
+	if (e != KMS_OK && (rotation || !r->damaged))
+		return e;
 	op->wrote = true;
+	op->events_done = true;
 	KMS_TRY(record_release(op, r, key));
 	if (r->status == RELEASE_RELEASED) {
 		if (!rotation) {
@@ -130,7 +149,6 @@ kms_err_t op_volume_release(op_t *op)
 {
 	KMS_TRY(op_read(op, NULL, 0, NULL));
 	KMS_TRY(release_set_new(1, &op->job->releases));
-	op->events_done = true;
 	return release_one(op, op->job->releases, &op->path, false);
 }
 
@@ -204,8 +222,7 @@ static kms_err_t all_volumes(op_t *op, const x509_identity_t *me)
 		memcpy(path.name, names[i], NAME_CAP);
 		KMS_TRY(release_one(op, op->job->releases, &path, false));
 	}
-	op->events_done = n > 0; /* a node without volumes leaves one event that says so */
-	return KMS_OK;
+	return KMS_OK; /* a node without volumes leaves the one event of its request */
 }
 
 kms_err_t op_node_release(op_t *op)
@@ -216,9 +233,7 @@ kms_err_t op_node_release(op_t *op)
 	KMS_TRY(op_read(op, fields, 1, &b));
 	if (b.volumes == NULL)
 		return all_volumes(op, &op->rq->caller.id);
-	KMS_TRY(named_volumes(op, b.volumes, &op->rq->caller.id));
-	op->events_done = true;
-	return KMS_OK;
+	return named_volumes(op, b.volumes, &op->rq->caller.id);
 }
 
 /* --- the answer, after the commit --- */
@@ -268,6 +283,8 @@ static kms_err_t write_one(const release_set_t *set, const release_t *r, buf_t *
 	path3_format(&r->volume, path);
 	buf_printf(out, "{\"volume\":\"%s\",\"status\":\"%s\",\"event\":%llu", path, status_text(r->status),
 		   (unsigned long long)r->event);
+	if (r->damaged)
+		buf_str(out, ",\"reason\":\"integrity\"");
 	if (r->status == RELEASE_RELEASED) {
 		const volume_rec_t *v = r->rec;
 		buf_printf(out,

@@ -75,7 +75,6 @@ kms_err_t op_rotation_stage(op_t *op)
 	(void)snprintf(op->correlation, sizeof op->correlation, "%s", op->volume.rotation_maintenance);
 	KMS_TRY(release_set_new(1, &op->job->releases));
 	op->job->releases->rotation = true;
-	op->events_done = true;
 	return release_one(op, op->job->releases, &op->path, true);
 }
 

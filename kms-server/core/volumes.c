@@ -6,11 +6,6 @@
 
 /* --- as JSON --- */
 
-static json_t *time_or_null(int64_t ms)
-{
-	return ms != 0 ? json_integer((json_int_t)ms) : json_null();
-}
-
 static json_t *text_or_null(const char *s)
 {
 	return s[0] != '\0' ? json_string(s) : json_null();
@@ -63,9 +58,9 @@ json_t *volume_json(const path3_t *path, const volume_rec_t *v)
 			 volume_state_name(v->state), "lineage", (json_int_t)v->lineage, "luks_uuid",
 			 text_or_null(v->luks_uuid), "fingerprints", fingerprints_json(v), "secrets",
 			 secrets_json(v), "rotation", rotation_json(v), "last_released_ms",
-			 time_or_null(v->last_released_ms), "rotated_ms", time_or_null(v->rotated_ms),
+			 op_time_json(v->last_released_ms), "rotated_ms", op_time_json(v->rotated_ms),
 			 "created_ms", (json_int_t)v->created_ms, "destroy_after_ms",
-			 time_or_null(v->destroy_after_ms));
+			 op_time_json(v->destroy_after_ms));
 }
 
 kms_err_t volume_save(op_t *op)
