@@ -1,0 +1,155 @@
+#include "common/base/encode.h"
+#include "common/base/scope.h"
+#include "common/crypto/digest.h"
+#include "tests/unit/kms-server/core/core_fixture.h"
+
+#include <time.h>
+
+typedef struct world {
+	fixture_t *f;
+	caller_t n1;
+} world_t;
+
+static int setup(void **state)
+{
+	world_t *w = calloc(1, sizeof *w);
+	assert_non_null(w);
+	w->f = fixture_new(FIXTURE_KEYFILE);
+	w->n1 = make_main(w->f);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	world_t *w = *state;
+	fixture_free(w->f);
+	free(w);
+	return 0;
+}
+
+static void rotate(world_t *w)
+{
+	char body[160], hex[65];
+	uint8_t fp[32], nonce[32], mac[32];
+	size_t n = 0;
+	const char *path = "acme/db/v1";
+	answer_t a =
+		fixture_expect(w->f, 200, &(ask_t){.op = OP_ROTATION_STAGE, .who = &w->n1, .path = path});
+	assert_int_equal(hex_decode(span_str(FP_HEX), fp, 32), KMS_OK);
+	assert_int_equal(base64_decode(span_str(text_at(a.json, "nonce")), nonce, 32, &n), KMS_OK);
+	assert_int_equal(crypto_hmac_sha256(span_of(fp, 32), span_of(nonce, 32), mac), KMS_OK);
+	hex_encode(span_of(mac, 32), hex);
+	answer_free(&a);
+	(void)snprintf(body, sizeof body, "{\"version\":2,\"proof\":\"%s\"}", hex);
+	fixture_must(w->f, 200,
+		     &(ask_t){.op = OP_ROTATION_PROMOTE, .who = &w->n1, .path = path, .body = body});
+	fixture_must(
+		w->f, 200,
+		&(ask_t){.op = OP_ROTATION_RETIRE, .who = &w->n1, .path = path, .body = "{\"version\":1}"});
+}
+
+/* A housekeeping run has ended when one that was asked for after this call has. */
+static void let_it_sweep(fixture_t *f)
+{
+	fixture_pass(f, 600001);
+	(void)nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+}
+
+static const char *state_of(fixture_t *f, char out[32])
+{
+	answer_t a = fixture_expect(f, 200, &(ask_t){.op = OP_VOLUME_GET, .path = "acme/db/v1"});
+	(void)snprintf(out, 32, "%s %s", text_at(a.json, "secrets.0.state"),
+		       text_at(a.json, "secrets.1.state"));
+	answer_free(&a);
+	return out;
+}
+
+static void test_deactivated_secrets_after_seven_days(void **state)
+{
+	world_t *w = *state;
+	char text[32];
+	rotate(w);
+	fixture_pass(w->f, 7 * DAY_MS - HOUR_MS);
+	let_it_sweep(w->f);
+	assert_string_equal(state_of(w->f, text), "active deactivated");
+	fixture_pass(w->f, HOUR_MS);
+	assert_true(wait_events_with(w->f, 0, "key.destroy", "done", 1));
+	assert_string_equal(state_of(w->f, text), "active destroyed");
+	fixture_must(w->f, 200, &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+	for (uint64_t i = 0; i < log_size(w->f); i++) {
+		SCOPED(json_freep) json_t *e = event_at(w->f, i);
+		if (strcmp(text_at(e, "api.operation"), "key.destroy") != 0)
+			continue;
+		assert_string_equal(text_at(e, "metadata.tenant_uid"), "acme");
+		assert_string_equal(text_at(e, "resources.0.uid"), "acme/db/v1");
+		assert_string_equal(text_at(e, "actor.user.type"), "system");
+	}
+}
+
+static void test_restored_in_time_is_not_destroyed(void **state)
+{
+	world_t *w = *state;
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_DELETE, .path = "acme/db/v1"});
+	fixture_pass(w->f, 7 * DAY_MS - HOUR_MS);
+	let_it_sweep(w->f);
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_RESTORE, .path = "acme/db/v1"});
+	fixture_pass(w->f, 7 * DAY_MS);
+	let_it_sweep(w->f);
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_RELEASE, .who = &w->n1, .path = "acme/db/v1"});
+	assert_int_equal(events_with(w->f, 0, "key.destroy", NULL), 0);
+}
+
+static uint64_t count(fixture_t *f, store_table_t table)
+{
+	SCOPED(store_abortp) store_txn_t *t = NULL;
+	uint64_t n = 0;
+	assert_int_equal(store_begin_read(f->store, &t), KMS_OK);
+	assert_int_equal(store_count(t, table, &n), KMS_OK);
+	return n;
+}
+
+static void test_old_records_go(void **state)
+{
+	world_t *w = *state;
+	for (int i = 0; i < 5; i++) {
+		char key[16];
+		(void)snprintf(key, sizeof key, "key-%d", i);
+		fixture_must(w->f, 200, &(ask_t){.op = OP_CUSTOMER_PUT, .path = "acme", .idem = key});
+	}
+	fixture_must(w->f, 201,
+		     &(ask_t){.op = OP_MAINT_CREATE, .body = "{\"customer\":\"acme\",\"window_s\":60}"});
+	assert_int_equal(count(w->f, STORE_IDEMPOTENCY), 5);
+	assert_int_equal(count(w->f, STORE_TASKS), 2); /* the task, and its node's key */
+	let_it_sweep(w->f);
+	assert_int_equal(count(w->f, STORE_TASKS), 1); /* the window has ended */
+	assert_int_equal(count(w->f, STORE_IDEMPOTENCY), 5);
+	fixture_pass(w->f, DAY_MS);
+	let_it_sweep(w->f);
+	assert_int_equal(count(w->f, STORE_IDEMPOTENCY), 0);
+}
+
+static void test_a_sealed_server_destroys_nothing(void **state)
+{
+	world_t *w = *state;
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_DELETE, .path = "acme/db/v1"});
+	fixture_must(w->f, 200, &(ask_t){.op = OP_SEAL});
+	fixture_pass(w->f, 8 * DAY_MS);
+	let_it_sweep(w->f);
+	assert_int_equal(events_with(w->f, 0, "key.destroy", NULL), 0);
+	fixture_must(w->f, 200, &(ask_t){.op = OP_UNSEAL});
+	fixture_pass(w->f, 600001);
+	assert_true(wait_events_with(w->f, 0, "key.destroy", "done", 1));
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_deactivated_secrets_after_seven_days),
+		T(test_restored_in_time_is_not_destroyed),
+		T(test_old_records_go),
+		T(test_a_sealed_server_destroys_nothing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
