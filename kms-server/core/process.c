@@ -232,7 +232,8 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 		(void)snprintf(out, KEY_CAP, "%s", rq->name);
 	else
 		(void)snprintf(out, KEY_CAP, "%s", rq->customer);
-	if (out[0] == '\0' && op->who == POLICY_NODE)
+	bool itself = strcmp(op->actor_type, "node") == 0 || op->rq->op == OP_RENEW;
+	if (out[0] == '\0' && itself) /* enrolment, too: by then the token has said who it is */
 		(void)snprintf(out, KEY_CAP, "%s", op->actor);
 }
 
