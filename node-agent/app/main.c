@@ -18,13 +18,13 @@ static const command_t *find(const char *name)
 	return NULL;
 }
 
-static void print_usage(FILE *to)
+static void print_usage(void)
 {
-	(void)fprintf(to, "usage: node-agent VERB …\n\n");
+	(void)printf("usage: node-agent VERB …\n\n");
 	for (size_t i = 0; i < COMMAND_COUNT(commands); i++)
-		(void)fprintf(to, "  %-7s %s\n          %s\n", commands[i]->name, commands[i]->synopsis,
-			      commands[i]->help);
-	(void)fprintf(to, "\nnode-agent VERB --help tells more. Settings file: " AGENT_CONF "\n");
+		(void)printf("  %-7s %s\n          %s\n", commands[i]->name, commands[i]->synopsis,
+			     commands[i]->help);
+	(void)printf("\nnode-agent VERB --help tells more. Settings file: " AGENT_CONF "\n");
 }
 
 static void print_help(const command_t *cmd)
@@ -90,11 +90,11 @@ static int flushed(int code)
 int main(int argc, char **argv)
 {
 	if (argc < 2) {
-		print_usage(stderr);
+		agent_say("what is to be done? node-agent --help lists the verbs");
 		return 2;
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
-		print_usage(stdout);
+		print_usage();
 		return flushed(0);
 	}
 	if (strcmp(argv[1], "--version") == 0) {
