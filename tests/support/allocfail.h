@@ -1,5 +1,5 @@
-/* Makes the Nth allocation of this process fail, in every library of it. Not with the sanitizers, which bring
- * an allocator of their own: tests skip by name where it is not supported. */
+/* Makes the Nth allocation of this process fail, in every library of it. Not with the sanitizers and not
+ * under valgrind, which bring an allocator of their own: tests skip by name where it is not supported. */
 #ifndef CLAVIGER_TESTS_SUPPORT_ALLOCFAIL_H
 #define CLAVIGER_TESTS_SUPPORT_ALLOCFAIL_H
 

@@ -459,7 +459,8 @@ static void each_allocation_may_fail(void **state)
 {
 	fixture_t *f = *state;
 	if (!allocfail_supported()) {
-		print_message("each_allocation_may_fail: the sanitizer brings its own allocator\n");
+		print_message(
+			"each_allocation_may_fail: the sanitizer or valgrind brings its own allocator\n");
 		skip();
 	}
 	unsigned writing = 0;
