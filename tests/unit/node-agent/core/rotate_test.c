@@ -191,6 +191,24 @@ static void an_old_header_gets_its_keyslot_again(void **state)
 	assert_int_equal(s.adds, 1);
 }
 
+/* A header that is put back while the rotation runs, at any call until a keyslot is destroyed: n is not given
+ * up on the word of a header that was. */
+static void an_old_header_put_back_midway_loses_nothing(void **state)
+{
+	(void)state;
+	for (unsigned at = 1; at < 40; at++) {
+		sim_t s;
+		diag_t why;
+		sim_init_formatted(&s);
+		s.restore_at = at;
+		(void)rotate(&s, &why);
+		assert_true(sim_safe(&s));
+		s.restore_at = 0;
+		assert_int_equal(rotate(&s, &why), KMS_OK);
+		assert_clean(&s);
+	}
+}
+
 static void every_keyslot_of_the_old_secret_goes(void **state)
 {
 	(void)state;
@@ -225,6 +243,7 @@ int main(void)
 		cmocka_unit_test(without_a_free_keyslot_nothing_changes),
 		cmocka_unit_test(another_volume_is_not_touched),
 		cmocka_unit_test(an_old_header_gets_its_keyslot_again),
+		cmocka_unit_test(an_old_header_put_back_midway_loses_nothing),
 		cmocka_unit_test(every_keyslot_of_the_old_secret_goes),
 		cmocka_unit_test(peoples_keyslots_stay),
 	};

@@ -57,6 +57,8 @@ static kms_err_t enter(sim_t *s, diag_t *why)
 	if (s->dead)
 		return diag_fail(why, KMS_E_IO, "no power");
 	s->calls++;
+	if (s->calls == s->restore_at && s->destroys == 0)
+		s->disk = s->first;
 	if (s->calls == s->cut_at && !s->cut_after) {
 		s->dead = true;
 		return diag_fail(why, KMS_E_IO, "power cut before call %u", s->calls);
@@ -674,4 +676,5 @@ void sim_init_formatted(sim_t *s)
 	    fingerprint_make(&f, key, s->fingerprint) != KMS_OK)
 		abort();
 	s->has_fingerprint = true;
+	s->first = s->disk;
 }

@@ -66,6 +66,9 @@ typedef struct sim {
 	uint8_t nonce[32];
 	/* power */
 	unsigned calls, cut_at;
+	unsigned restore_at; /* before this call somebody puts the first header back, unless a keyslot is gone
+				already */
+	sim_disk_t first;
 	bool cut_after, dead;
 	/* what was done */
 	unsigned adds, destroys, writes, reformats, aborts, broken;
