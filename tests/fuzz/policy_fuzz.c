@@ -1,0 +1,90 @@
+/* A request to the first policy, its texts taken from the input between NUL bytes. What must hold of every
+ * decision is said here once more, without the statements. */
+#include "policy/decide.h"
+#include "tests/fuzz/fuzz.h"
+
+#define TEXTS 10U
+
+typedef struct texts {
+	char at[TEXTS][NAME_CAP];
+} texts_t;
+
+static texts_t split(span_t in)
+{
+	texts_t t = {0};
+	for (size_t i = 0; i < TEXTS && in.n > 0; i++) {
+		const uint8_t *end = memchr(in.p, 0, in.n);
+		size_t n = end != NULL ? (size_t)(end - in.p) : in.n;
+		memcpy(t.at[i], in.p, n < NAME_CAP ? n : NAME_CAP - 1);
+		in = span_of(in.p + (n < in.n ? n + 1 : n), n < in.n ? in.n - n - 1 : 0);
+	}
+	return t;
+}
+
+static bool one_of(const char *s, const char *const *list)
+{
+	for (; *list != NULL; list++)
+		if (strcmp(s, *list) == 0)
+			return true;
+	return false;
+}
+
+static void check_node(const policy_request_t *r)
+{
+	static const char *const themselves[] = {"node", "identity", NULL};
+	MUST_HOLD(r->own);
+	if (strcmp(r->type, "volume") == 0) {
+		MUST_HOLD(strcmp(r->customer, r->node.customer) == 0);
+		MUST_HOLD(strcmp(r->service, r->node.service) == 0);
+	} else {
+		MUST_HOLD(one_of(r->type, themselves));
+		MUST_HOLD(r->name[0] == '\0' || strcmp(r->name, r->node.name) == 0);
+	}
+}
+
+static void check_allowed(const policy_request_t *r)
+{
+	static const char *const of_nodes[] = {"key.release",     "rotation.stage", "rotation.promote",
+					       "rotation.retire", "volume.commit",  "volume.reformat",
+					       "node.tasks",      "node.report",    NULL};
+	switch (r->who) {
+	case POLICY_ANONYMOUS:
+		MUST_HOLD(strcmp(r->action, "node.enroll") == 0 && strcmp(r->type, "node") == 0);
+		return;
+	case POLICY_NODE:
+		check_node(r);
+		return;
+	case POLICY_OPERATOR:
+		MUST_HOLD(!one_of(r->action, of_nodes));
+		return;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	policy_decision_t a, b;
+	if (size < 2)
+		return 0;
+	texts_t t = split(span_of(data + 2, size - 2));
+	policy_request_t r = {.who = (policy_who_t)(data[0] % 3),
+			      .operator_name = t.at[0],
+			      .role = t.at[1],
+			      .action = t.at[2],
+			      .customer = t.at[3],
+			      .service = t.at[4],
+			      .type = t.at[5],
+			      .name = t.at[6],
+			      .own = (data[1] & 1U) != 0};
+	memcpy(r.node.customer, t.at[7], NAME_CAP);
+	memcpy(r.node.service, t.at[8], NAME_CAP);
+	memcpy(r.node.name, t.at[9], NAME_CAP);
+	policy_decide(policy_builtin(), &r, &a);
+	policy_decide(policy_builtin(), &r, &b);
+	MUST_HOLD(a.statement != NULL && a.statement[0] != '\0');
+	MUST_HOLD(a.allowed == b.allowed && a.visible == b.visible && a.statement == b.statement);
+	if (a.allowed)
+		check_allowed(&r);
+	else
+		MUST_HOLD(strcmp(a.statement, "admin-all") != 0);
+	return 0;
+}
