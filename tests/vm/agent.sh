@@ -5,7 +5,7 @@ run_agent()
 	start_kms || return 0
 	prepare_node || return 0
 	first_boot || return 0
-	boot_agent second "vm_wrote=$wrote" && wait_guest "agent, second boot" 120
+	boot_agent second second "vm_wrote=$wrote" && wait_guest "agent, second boot" 120
 	cut_boots
 	end_process "$kms_pid"
 }
@@ -48,17 +48,16 @@ prepare_node()
 	cp "$creds/ca.pem" "$node/creds/"
 	empty_disk "$work/vol.img" 64M
 	empty_disk "$work/node.img" 32M
-	empty_disk "$work/f1.img" 32M
-	empty_disk "$work/f2.img" 32M
-	empty_disk "$work/f3.img" 32M
 	check "agent: the node's own disk" mkfs.ext4 -q -d "$node" "$work/node.img"
 }
 
-# boot_agent STEP APPEND
+# boot_agent BOOT STEP APPEND DISK...
 boot_agent()
 {
-	start_guest "agent-$1" 768 "vm_scenario=agent vm_step=${1%%-*} vm_port=$kms_port $2" \
-		"$work/vol.img" "$work/node.img" "$work/f1.img" "$work/f2.img" "$work/f3.img"
+	local boot=$1 step=$2 append=$3
+	shift 3
+	start_guest "agent-$boot" 768 "vm_scenario=agent vm_boot=$boot vm_step=$step vm_port=$kms_port $append" \
+		"$work/vol.img" "$work/node.img" "$@"
 }
 
 last_written()
@@ -80,7 +79,7 @@ kmsctl_as_operator()
 first_boot()
 {
 	local at
-	boot_agent first ""
+	boot_agent first first ""
 	if ! wait_console 90 '^@ready'; then
 		cut_power
 		fold_console "$console"
@@ -99,10 +98,10 @@ first_boot()
 	say "--    power cut with $wrote files written"
 }
 
-# Every named step of rotate and format that the agent has, each with a power cut right there.
+# Every named step of format and rotate that the agent has, each with a power cut right there.
 cut_boots()
 {
-	local points before=nothing disk_before=none disk n=0 at disks=(/dev/vdc /dev/vdd /dev/vde)
+	local points before=nothing disk_before=none disk n=0 at disks=()
 	mapfile -t points < <(grep -aoE '\b(rotate|format)\.[a-z_-]{4,}\b' "$bin/node-agent" | sort -u)
 	if [ ${#points[@]} -eq 0 ] || ! grep -aq CLAVIGER_FAILPOINT "$bin/node-agent"; then
 		fail "agent: this build has no named steps (CLAVIGER_FAILPOINTS)"
@@ -112,25 +111,33 @@ cut_boots()
 		n=$((n + 1))
 		disk=none
 		if [[ $at == format.* ]]; then
-			disk=${disks[0]:-}
-			disks=("${disks[@]:1}")
-			[ -n "$disk" ] || die "more named steps of format than disks"
+			disk=/dev/vd$(cut -c $((${#disks[@]} + 1)) <<<cdefghijklmnop)
+			disks+=("$work/format-$n.img")
+			empty_disk "${disks[-1]}" 32M
 		fi
-		boot_agent "cut-$n" "vm_n=$n vm_before=$before vm_at=$at vm_disk=$disk vm_disk_before=$disk_before"
+		boot_agent "cut-$n" cut "vm_n=$n vm_before=$before vm_at=$at vm_disk=$disk vm_disk_before=$disk_before" \
+			"${disks[@]}"
 		if [ "$at" = nothing ]; then
 			wait_guest "agent, after the last cut" 90
-		elif wait_console 90 '^@cut'; then
-			cut_power
-			fold_console "$console"
-			pass "power cut at $at"
 		else
-			cut_power
-			fold_console "$console"
-			fail "power cut at $at: the guest does not come so far"
-			tail -n 20 "$console" | indent
-			return
+			cut_at "$at" || return
 		fi
 		before=$at
 		disk_before=$disk
 	done
+}
+
+cut_at()
+{
+	local there=
+	wait_console 90 '^@cut' && there=1
+	cut_power
+	fold_console "$console"
+	if [ -n "$there" ]; then
+		pass "power cut at $1"
+	else
+		fail "power cut at $1: the guest does not come so far"
+		tail -n 20 "$console" | indent
+		return 1
+	fi
 }

@@ -19,9 +19,9 @@ run_control()
 	wait_guest control 120 || return 0
 	replayed=0
 	if replay_each "$work/sync.log" 32M control_check >"$work/out"; then
-		pass "control: with fdatasync all acknowledged records are there at each of $replayed flushes"
+		pass "control: with fdatasync all acknowledged records are there at $replayed flushes"
 	else
-		fail "control: with fdatasync all acknowledged records are there at each of $replayed flushes"
+		fail "control: with fdatasync all acknowledged records are there at $replayed flushes"
 		indent <"$work/out"
 	fi
 	if replay_each "$work/nosync.log" 32M control_check >"$work/out" 2>&1; then

@@ -1,8 +1,9 @@
 # node-agent with real dm-crypt, one boot after another. vda the volume's disk, vdb what survives on the node (ext4: the
-# agent's state and the test's own files), vdc to vde disks for formats that are cut short. vm_step names the boot.
+# agent's state and the test's own files), the rest disks for formats that are cut short. vm_step names the scenario, vm_boot
+# the boot.
 . /vm/client.sh
 mkdir -p /node
-must "$vm_step: the node's own disk" mount -t ext4 /dev/vdb /node
+must "$vm_boot: the node's own disk" mount -t ext4 /dev/vdb /node
 . /vm/contract.sh
 url=https://10.0.2.2:$vm_port
 creds=/node/creds
@@ -24,7 +25,7 @@ nothing_mapped()
 }
 keyslots()
 {
-	cryptsetup luksDump --dump-json-metadata "${1:-/dev/vda}" | jq '.keyslots | length'
+	cryptsetup luksDump --dump-json-metadata /dev/vda | jq '.keyslots | length'
 }
 one_keyslot()
 {
@@ -38,18 +39,18 @@ witness_secret()
 }
 opens()
 {
-	cryptsetup open --test-passphrase --key-file "$1" "${2:-/dev/vda}"
+	cryptsetup open --test-passphrase --key-file "$1" /dev/vda
 }
 must_unlock()
 {
-	must "$vm_step: unlock" agent unlock data
+	must "$vm_boot: unlock" agent unlock data
 	dev=/dev/mapper/$(mapping_of)
-	must "$vm_step: one mapping of dm-crypt is there" [ -b "$dev" ]
+	must "$vm_boot: one mapping of dm-crypt is there" [ -b "$dev" ]
 }
 must_mount()
 {
-	must "$vm_step: the file system is whole" e2fsck -p "$dev"
-	must "$vm_step: mount" mount -t ext4 "$dev" /mnt
+	must "$vm_boot: the file system is whole" e2fsck -p "$dev"
+	must "$vm_boot: mount" mount -t ext4 "$dev" /mnt
 }
 # Numbered files with their digests, durable before the console says so.
 write_file()

@@ -18,15 +18,15 @@ dd if=/dev/vda of=/run/header bs=1M count=16 2>/dev/null
 uuid=$(cryptsetup luksUUID /dev/vda)
 swapped()
 {
-	name=$1
+	attack=$1
 	shift
 	truncate -s 64M /run/other
-	must "second: $name: the other header" cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 \
+	must "second: $attack: the other header" cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 \
 		--pbkdf-force-iterations 1000 --uuid "$uuid" --key-file /node/new.key "$@" /run/other
 	dd if=/run/other of=/dev/vda bs=1M count=16 conv=fsync 2>/dev/null
-	must "second: $name: cryptsetup would open it" opens /node/new.key
-	try_exit "second: $name: refused as an integrity failure" 6 agent unlock data
-	try "second: $name: nothing is mapped" nothing_mapped
+	must "second: $attack: cryptsetup would open it" opens /node/new.key
+	try_exit "second: $attack: refused as an integrity failure" 6 agent unlock data
+	try "second: $attack: nothing is mapped" nothing_mapped
 	rm -f /run/other
 }
 swapped "another volume key"

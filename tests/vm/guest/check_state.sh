@@ -19,8 +19,8 @@ trap 'kill -9 $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$tmp"' EXIT
 tries=0
 until health_is_ok; do
 	tries=$((tries + 1))
-	kill -0 $server 2>/dev/null && [ $tries -lt 300 ] || { echo "the server does not start:"; cat "$tmp/server"; exit 1; }
-	sleep 0.1
+	kill -0 $server 2>/dev/null && [ $tries -lt 600 ] || { echo "the server does not start:"; cat "$tmp/server"; exit 1; }
+	sleep 0.03
 done
 
 # all events, as "INDEX REQUEST"
@@ -28,7 +28,7 @@ cursor=
 : >"$tmp/events"
 while :; do
 	api operator GET "/v1/audit/events?order=asc&limit=1000${cursor:+&cursor=$cursor}" '' "$tmp/page" >"$tmp/status"
-	grep -q '^200 ' "$tmp/status" || { echo "no events: $(cat "$tmp/status" "$tmp/page")"; exit 1; }
+	grep -q '^200 ' "$tmp/status" || { echo "no events: $(cat "$tmp/status" "$tmp/page" "$tmp/server" 2>&1)"; exit 1; }
 	jq -r '.events[] | "\(.index) \(.event.api.request.uid // "-")"' "$tmp/page" >>"$tmp/events"
 	cursor=$(jq -r '.next_cursor // ""' "$tmp/page")
 	[ -n "$cursor" ] || break

@@ -4,13 +4,13 @@
 # api NAME METHOD PATH [BODY] [FILE]: the answer's body goes to FILE; prints "STATUS REQUEST-ID".
 api()
 {
-	curl -s -m 60 --cacert "$creds/ca.pem" --cert "$creds/$1.pem" --key "$creds/$1.key" -X "$2" \
+	curl -sS -m 60 --cacert "$creds/ca.pem" --cert "$creds/$1.pem" --key "$creds/$1.key" -X "$2" \
 		${4:+--data-binary "$4"} -o "${5:-/dev/null}" -w '%{http_code} %header{x-request-id}\n' "$url$3"
 }
 
 health_is_ok()
 {
-	curl -s -m 5 --cacert "$creds/ca.pem" "$url/v1/sys/health" | jq -e '.status == "ok"' >/dev/null 2>&1
+	[ "$(curl -s -m 5 --cacert "$creds/ca.pem" "$url/v1/sys/health" | jq -r .status 2>/dev/null)" = ok ]
 }
 
 # enrol NAME TOKEN-FILE: makes a key and gets its certificate into creds; prints "STATUS REQUEST-ID".

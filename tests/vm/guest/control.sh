@@ -6,10 +6,7 @@ record()
 {
 	must "$1: the file system is on dm-log-writes" logged_start "$2" "$3"
 	logged_mark begin
-	record_writer "$1" /mnt/records "$vm_records" | while read -r n; do
-		logged_mark "ack-$n"
-		echo "$n"
-	done >/tmp/acks
+	record_writer "$1" /mnt/records "$vm_records" | mark_acks logged /tmp/acks
 	must "$1: every record is acknowledged" [ "$(tail -n 1 /tmp/acks)" = "$vm_records" ]
 	must "$1: the log is closed" logged_stop
 }

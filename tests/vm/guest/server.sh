@@ -19,14 +19,7 @@ must "server: healthy in the guest" health_is_ok
 
 # What is acknowledged, in the order in which it was heard: the number of the line is the mark's.
 mkfifo /run/acks
-(
-	n=0
-	while read -r line; do
-		n=$((n + 1))
-		echo "$line" >>$out/acks
-		logged_mark "ack-$n"
-	done </run/acks
-) &
+mark_acks logged $out/acks </run/acks &
 recorder=$!
 exec 3>/run/acks
 logged_mark begin
@@ -90,7 +83,8 @@ release()
 	acknowledge c/s/$2 "$(live_secrets /tmp/$2.a)" "$(jq -r '.volumes[0].event' /tmp/$2.a)"
 }
 
-# Many releases at once over a few connections, so that commits gather several; only the log's part is recorded.
+# Many releases at once over a few connections, so that commits gather several; only the log's part is recorded. By
+# standard error, which curl does not buffer.
 storm()
 {
 	i=0
@@ -98,8 +92,8 @@ storm()
 		printf 'url = "%s/v1/customers/c/services/s/volumes/%s-b:release"\noutput = "/dev/null"\n' $url $1
 		i=$((i + 1))
 	done >/tmp/$1.storm
-	curl -s -Z --parallel-max 6 -m 120 --data '{}' --cacert $creds/ca.pem --cert $creds/$1.pem --key $creds/$1.key \
-		-w '%{http_code} %header{x-request-id}\n' -K /tmp/$1.storm | while read -r code request; do
+	curl -s --no-progress-meter -Z --parallel-max 6 -m 120 --data '{}' --cacert $creds/ca.pem --cert $creds/$1.pem --key $creds/$1.key \
+		-w '%{stderr}%{http_code} %header{x-request-id}\n' -K /tmp/$1.storm 2>&1 | while read -r code request; do
 		[ "$code" = 200 ] && acknowledge || bad "server: a release of the storm answers $code"
 	done
 }
@@ -123,7 +117,7 @@ all=yes
 for w in $workers; do wait "$w" || all=no; done
 must "server: the load ran through" [ $all = yes ]
 exec 3>&-
-wait $recorder
+must "server: every acknowledgement is marked" wait $recorder
 kill $server
 wait $server
 must "server: ends when told to" [ $? -eq 0 ]
