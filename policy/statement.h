@@ -4,9 +4,10 @@
 
 #include "policy/decide.h"
 
-#define POLICY_ANY  "*"       /* one whole segment */
-#define POLICY_SELF "${self}" /* the same segment of the calling node's own name; nothing for other callers  \
-			       */
+#define POLICY_ANY "*" /* one whole segment */
+#define POLICY_SELF                                                                                          \
+	"${self}" /* the same segment of the calling node's own name; nothing for other callers              \
+		   */
 
 typedef enum policy_effect { POLICY_DENY = 0, POLICY_ALLOW } policy_effect_t;
 

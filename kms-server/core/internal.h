@@ -27,7 +27,7 @@ typedef enum release_status { RELEASE_DENIED = 0, RELEASE_SUSPENDED, RELEASE_REL
 typedef struct release {
 	path3_t volume;
 	release_status_t status;
-	bool damaged;        /* denied because its record or its keys failed their integrity check */
+	bool damaged; /* denied because its record or its keys failed their integrity check */
 	policy_decision_t decision;
 	uint64_t event;    /* index of the intent (or refusal) */
 	volume_rec_t *rec; /* RELEASED: as committed */

@@ -1,8 +1,9 @@
-/* What core needs of a store: ordered tables of bytes, many readers, one writer whose changes become visible and
- * durable together. Implementations: kms-server/store/lmdb_store.h, kms-server/store/memory_store.h.
+/* What core needs of a store: ordered tables of bytes, many readers, one writer whose changes become visible
+ * and durable together. Implementations: kms-server/store/lmdb_store.h, kms-server/store/memory_store.h.
  *
- * Threads: any thread may hold a read transaction of its own; the writer is one thread. Spans returned by get and
- * by cursors point into the transaction: they end with it, and with the next write in it. Copy out what must last. */
+ * Threads: any thread may hold a read transaction of its own; the writer is one thread. Spans returned by get
+ * and by cursors point into the transaction: they end with it, and with the next write in it. Copy out what
+ * must last. */
 #ifndef CLAVIGER_KMS_SERVER_PORTS_STORE_H
 #define CLAVIGER_KMS_SERVER_PORTS_STORE_H
 
@@ -10,17 +11,17 @@
 #include "common/base/span.h"
 
 typedef enum store_table {
-	STORE_META = 0,    /* name → value */
-	STORE_CUSTOMERS,   /* customer */
-	STORE_SERVICES,    /* customer/service */
-	STORE_NODES,       /* customer/service/node */
-	STORE_OPERATORS,   /* operator */
-	STORE_VOLUMES,     /* customer/service/volume */
-	STORE_NODE_VOLUMES,/* customer/service/node/volume → empty: which volumes a node has */
-	STORE_EVENTS,      /* u64 index, big-endian → canonical JSON */
-	STORE_CHAINS,      /* customer → that customer's sequence number and last event index */
-	STORE_MAINTENANCE, /* id */
-	STORE_TASKS,       /* customer/service/node/volume/id → state: what maintenance events ask of nodes */
+	STORE_META = 0,     /* name → value */
+	STORE_CUSTOMERS,    /* customer */
+	STORE_SERVICES,     /* customer/service */
+	STORE_NODES,        /* customer/service/node */
+	STORE_OPERATORS,    /* operator */
+	STORE_VOLUMES,      /* customer/service/volume */
+	STORE_NODE_VOLUMES, /* customer/service/node/volume → empty: which volumes a node has */
+	STORE_EVENTS,       /* u64 index, big-endian → canonical JSON */
+	STORE_CHAINS,       /* customer → that customer's sequence number and last event index */
+	STORE_MAINTENANCE,  /* id */
+	STORE_TASKS, /* customer/service/node/volume/id → state: what maintenance events ask of nodes */
 	STORE_IDEMPOTENCY, /* SHA-256 → what was answered */
 	STORE_OPEN,        /* u64 intent event index → releases whose outcome is not written yet */
 	STORE_TABLES       /* how many */
@@ -46,10 +47,11 @@ KMS_MUST store_put(store_txn_t *t, store_table_t table, span_t key, span_t value
 KMS_MUST store_del(store_txn_t *t, store_table_t table, span_t key);
 
 typedef enum store_order { STORE_UP, STORE_DOWN } store_order_t;
-/* The first entry is the first with key >= from (UP) or the last with key <= from (DOWN; an empty `from` means the
- * end of the table). store_next yields it and moves on; NOTFOUND at the end. A write in the same transaction ends the
- * cursor's validity. */
-KMS_MUST store_seek(store_txn_t *t, store_table_t table, span_t from, store_order_t order, store_cursor_t **out);
+/* The first entry is the first with key >= from (UP) or the last with key <= from (DOWN; an empty `from`
+ * means the end of the table). store_next yields it and moves on; NOTFOUND at the end. A write in the same
+ * transaction ends the cursor's validity. */
+KMS_MUST store_seek(store_txn_t *t, store_table_t table, span_t from, store_order_t order,
+		    store_cursor_t **out);
 KMS_MUST store_next(store_cursor_t *c, span_t *key, span_t *value);
 void store_cursor_freep(store_cursor_t **c);
 
@@ -70,14 +72,16 @@ KMS_MUST store_copy(store_t *s, int fd, diag_t *why);
 void store_close(store_t *s);
 void store_closep(store_t **s);
 
-/* --- for implementations ----------------------------------------------------------------------------------- */
+/* --- for implementations -----------------------------------------------------------------------------------
+ */
 
 typedef struct store_ops {
 	kms_err_t (*begin)(store_t *s, bool write, store_txn_t **out);
 	kms_err_t (*get)(store_txn_t *t, store_table_t table, span_t key, span_t *out);
 	kms_err_t (*put)(store_txn_t *t, store_table_t table, span_t key, span_t value);
 	kms_err_t (*del)(store_txn_t *t, store_table_t table, span_t key);
-	kms_err_t (*seek)(store_txn_t *t, store_table_t table, span_t from, store_order_t order, store_cursor_t **out);
+	kms_err_t (*seek)(store_txn_t *t, store_table_t table, span_t from, store_order_t order,
+			  store_cursor_t **out);
 	kms_err_t (*next)(store_cursor_t *c, span_t *key, span_t *value);
 	void (*cursor_free)(store_cursor_t *c);
 	kms_err_t (*count)(store_txn_t *t, store_table_t table, uint64_t *out);
