@@ -47,7 +47,7 @@ __attribute__((constructor)) void json_wipe_on_free(void)
 	json_set_alloc_funcs(guarded_malloc, free_wiped);
 }
 
-/* ---- what jansson does not refuse, or only too late ---- */
+/* --- what jansson does not refuse, or only too late --- */
 
 static KMS_MUST bad_at(span_t text, size_t at, const char *what, diag_t *why)
 {
@@ -96,7 +96,7 @@ static KMS_MUST scan(span_t text, diag_t *why)
 	return KMS_OK;
 }
 
-/* ---- the parse ---- */
+/* --- the parse --- */
 
 static const char *meaning(enum json_error_code code)
 {

@@ -86,8 +86,7 @@ kms_err_t server_dir_lock(const char *dir, int *fd, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- making and removing folders
- * ------------------------------------------------------------------------------ */
+/* --- making and removing folders --- */
 
 static kms_err_t empty_folder(const char *dir, diag_t *why)
 {

@@ -34,8 +34,7 @@ kms_err_t shares_print(secret_t *const *texts, size_t n, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- reading
- * --------------------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 /* Echo off while it lives. */
 typedef struct quiet_terminal {

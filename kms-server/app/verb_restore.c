@@ -36,8 +36,7 @@ static void restoring_end(restoring_t *r)
 	closep(&r->lock);
 }
 
-/* --- the key
- * ---------------------------------------------------------------------------------------------------- */
+/* --- the key --- */
 
 static kms_err_t key_by_seal(restoring_t *r, diag_t *why)
 {
@@ -98,8 +97,7 @@ static kms_err_t key_of(void *ctx, span_t header_extra, secret_t **key, diag_t *
 	return secret_from(secret_span(r->backup_key), key);
 }
 
-/* --- what would be lost
- * ------------------------------------------------------------------------------------------ */
+/* --- what would be lost --- */
 
 static bool further(const log_head_t *a, const log_head_t *b)
 {
@@ -158,8 +156,7 @@ static kms_err_t check_and_mark(restoring_t *r, diag_t *why)
 	return core_log_head(store, &r->head);
 }
 
-/* --- putting it in place
- * ------------------------------------------------------------------------------------------ */
+/* --- putting it in place --- */
 
 static kms_err_t write_missing(const char *dir, const char *name, span_t content, unsigned mode, diag_t *why)
 {
@@ -236,8 +233,7 @@ static kms_err_t put_new(restoring_t *r, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- the verb
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the verb --- */
 
 static kms_err_t stage(restoring_t *r, diag_t *why)
 {

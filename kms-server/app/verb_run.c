@@ -52,8 +52,7 @@ static void running_end(running_t *r)
 	server_files_free(&r->files);
 }
 
-/* --- settings
- * -------------------------------------------------------------------------------------------------- */
+/* --- settings --- */
 
 typedef struct level_name {
 	const char *name;
@@ -106,8 +105,7 @@ static kms_err_t check_config(const conf_t *conf, diag_t *why)
 	return server_dir_read_secret(dir, SERVER_DIR_BACKUP, &backup_key, why);
 }
 
-/* --- the process
- * ------------------------------------------------------------------------------------------------ */
+/* --- the process --- */
 
 static uint32_t fit_descriptors(uint32_t connections)
 {
@@ -167,8 +165,7 @@ static kms_err_t wait_for_end(const running_t *r, const sigset_t *set, diag_t *w
 	}
 }
 
-/* --- start
- * ------------------------------------------------------------------------------------------------------ */
+/* --- start --- */
 
 static kms_err_t open_database(const conf_t *conf, running_t *r, diag_t *why)
 {

@@ -143,8 +143,7 @@ typedef struct op {
 	json_t *answer;
 } op_t;
 
-/* --- op.c: what handlers are written with -----------------------------------------------------------------
- */
+/* --- op.c: what handlers are written with --- */
 
 /* A refusal: sets the problem and returns the error to return. Nothing may have been written. */
 __attribute__((format(printf, 5, 6))) kms_err_t op_refuse(op_t *op, kms_err_t e, int status, const char *slug,

@@ -75,8 +75,7 @@ void conns_freep(conns_t **c)
 	*c = NULL;
 }
 
-/* --- sources
- * ------------------------------------------------------------------------------------------------- */
+/* --- sources --- */
 
 typedef struct origin {
 	uint8_t net[16];
@@ -168,8 +167,7 @@ static void source_give(conns_t *c, source_t *s)
 	free(s);
 }
 
-/* --- slots (all with the lock held)
- * -------------------------------------------------------------------------- */
+/* --- slots (all with the lock held) --- */
 
 static slot_t *slot_at(conns_t *c, int fd)
 {
@@ -255,8 +253,7 @@ static kms_err_t slot_new(conns_t *c, int fd, const struct sockaddr_storage *fro
 	return KMS_OK;
 }
 
-/* --- public
- * -------------------------------------------------------------------------------------------------- */
+/* --- public --- */
 
 bool conns_room(conns_t *c)
 {

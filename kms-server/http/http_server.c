@@ -28,8 +28,7 @@ struct http_server {
 	parking_t *parking;
 };
 
-/* --- libmicrohttpd's callbacks
- * -------------------------------------------------------------------------------- */
+/* --- libmicrohttpd's callbacks --- */
 
 static conn_t *conn_of(struct MHD_Connection *mhd)
 {
@@ -112,8 +111,7 @@ __attribute__((format(printf, 2, 0))) static void on_log(void *cls, const char *
 	log_debug("libmicrohttpd: %s", line);
 }
 
-/* --- start
- * ------------------------------------------------------------------------------------------------------ */
+/* --- start --- */
 
 static http_options_t with_defaults(const http_options_t *o)
 {
@@ -230,8 +228,7 @@ uint16_t http_server_port(const http_server_t *s)
 	return acceptor_port(s->acceptor);
 }
 
-/* --- stop
- * ------------------------------------------------------------------------------------------------------- */
+/* --- stop --- */
 
 void http_server_quiesce(http_server_t *s)
 {

@@ -21,8 +21,7 @@ struct parking {
 	park_t *first;
 };
 
-/* --- the list, with the lock held
- * ------------------------------------------------------------------------------ */
+/* --- the list, with the lock held --- */
 
 static void link_in(parking_t *p, park_t *place)
 {
@@ -44,8 +43,7 @@ static void unlink_from(parking_t *p, park_t *place)
 	place->prev = place->next = NULL;
 }
 
-/* --- parking, on the connection's thread
- * ------------------------------------------------------------------------ */
+/* --- parking, on the connection's thread --- */
 
 /* Suspended before it is watched: a resumption of what is not suspended yet would be lost. */
 static void park(park_t *place)
@@ -97,8 +95,7 @@ void parking_attach(parking_t *p, struct MHD_Connection *mhd, gnutls_session_t s
 	gnutls_handshake_set_hook_function(session, GNUTLS_HANDSHAKE_FINISHED, GNUTLS_HOOK_POST, on_finished);
 }
 
-/* --- watching
- * ----------------------------------------------------------------------------------------------------- */
+/* --- watching --- */
 
 /* After the resumption the place may be gone. */
 static void unpark(parking_t *p, park_t *place)

@@ -71,8 +71,7 @@ request_t *request_begin(edge_t *edge, conn_t *conn, const char *uri)
 	return r;
 }
 
-/* --- the headers
- * --------------------------------------------------------------------------------------------- */
+/* --- the headers --- */
 
 /* The first refusal is the one that is recorded and answered. The body of a refused request is not kept. */
 static void refuse(request_t *r, int status, const char *text)
@@ -207,8 +206,7 @@ static void set_body_limit(request_t *r)
 		r->drop_body = true;
 }
 
-/* --- submission and answer
- * ------------------------------------------------------------------------------------ */
+/* --- submission and answer --- */
 
 /* On the committer's thread, or on ours where nothing was submitted. After the resumption r may be gone. */
 static void on_done(void *ctx)
@@ -308,8 +306,7 @@ static enum MHD_Result go_on(request_t *r, size_t *size)
 	return answer(r);
 }
 
-/* --- the steps
- * ------------------------------------------------------------------------------------------------ */
+/* --- the steps --- */
 
 static enum MHD_Result begin_headers(request_t *r, const char *url, const char *method, const char *version)
 {

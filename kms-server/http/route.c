@@ -93,8 +93,7 @@ const route_t *route_table(size_t *n)
 	return table;
 }
 
-/* --- the raw path
- * ------------------------------------------------------------------------------------------- */
+/* --- the raw path --- */
 
 static bool char_allowed(uint8_t ch)
 {
@@ -122,8 +121,7 @@ static kms_err_t path_check(span_t path, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- one pattern
- * -------------------------------------------------------------------------------------------- */
+/* --- one pattern --- */
 
 /* Takes the next segment (without its leading slash) off *rest; false at the end. */
 static bool next_segment(span_t *rest, span_t *seg)
@@ -182,8 +180,7 @@ static bool pattern_matches(const char *pattern, span_t path, captures_t *cap)
 	return path.n == 0;
 }
 
-/* --- names
- * --------------------------------------------------------------------------------------------------- */
+/* --- names --- */
 
 static kms_err_t index_parse(span_t s, uint64_t *out, diag_t *why)
 {

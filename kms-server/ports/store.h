@@ -72,8 +72,7 @@ KMS_MUST store_copy(store_t *s, int fd, diag_t *why);
 void store_close(store_t *s);
 void store_closep(store_t **s);
 
-/* --- for implementations -----------------------------------------------------------------------------------
- */
+/* --- for implementations --- */
 
 typedef struct store_ops {
 	kms_err_t (*begin)(store_t *s, bool write, store_txn_t **out);

@@ -21,8 +21,7 @@ static kms_err_t fail_errno(diag_t *why, const char *what, const char *path)
 	return diag_fail(why, e, "cannot %s %s: %s", what, path, strerror(err));
 }
 
-/* --- what is removed unless it was completed
- * ---------------------------------------------------------------- */
+/* --- what is removed unless it was completed --- */
 
 typedef struct scratch {
 	char *path; /* NULL: nothing to remove, or no longer scratch */
@@ -105,8 +104,7 @@ static kms_err_t sync_parent(int fd, const char *path, diag_t *why)
 	return fsync(fd) == 0 ? KMS_OK : fail_errno(why, "make durable the name of", path);
 }
 
-/* --- checking a database that was read back
- * ----------------------------------------------------------------- */
+/* --- checking a database that was read back --- */
 
 /* Reads every entry, so that every page is looked at. */
 static kms_err_t walk_table(store_txn_t *t, store_table_t table, uint64_t *n)
@@ -157,8 +155,7 @@ static kms_err_t check_database(const char *dir, const uint64_t counts[STORE_TAB
 	return KMS_OK;
 }
 
-/* --- decrypting into a folder
- * ------------------------------------------------------------------------------- */
+/* --- decrypting into a folder --- */
 
 static kms_err_t opener_failed(kms_err_t e, diag_t *why)
 {
@@ -222,8 +219,7 @@ static kms_err_t extract_file(const char *path, backup_key_fn key_of, void *ctx,
 	return extract(o, dir, why);
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------ */
+/* --- writing --- */
 
 static kms_err_t pump(int from, backup_sealer_t *s, diag_t *why)
 {
@@ -322,8 +318,7 @@ kms_err_t backup_write(store_t *s, span_t header_extra, const secret_t *backup_k
 	return sync_parent(parent, path, why);
 }
 
-/* --- restoring
- * ---------------------------------------------------------------------------------------------- */
+/* --- restoring --- */
 
 /* File systems without RENAME_NOREPLACE (EINVAL): a plain rename still refuses any folder that holds
  * something. */

@@ -57,8 +57,7 @@ static kms_err_t stream_for(const secret_t *backup_key, span_t header, span_t sa
 	return stream_new(key, out);
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------------ */
+/* --- writing --- */
 
 struct backup_sealer {
 	int fd;
@@ -135,8 +134,7 @@ kms_err_t backup_sealer_end(backup_sealer_t *s)
 	return seal_chunk(s, true);
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------ */
+/* --- reading --- */
 
 static kms_err_t read_exactly(int fd, buf_t *to, size_t n, diag_t *why)
 {
@@ -231,8 +229,7 @@ kms_err_t backup_opener_next(backup_opener_t *o, span_t *plain)
 	return KMS_OK;
 }
 
-/* --- the manifest
- * ------------------------------------------------------------------------------------------- */
+/* --- the manifest --- */
 
 kms_err_t backup_manifest_put(const uint64_t counts[STORE_TABLES], buf_t *out)
 {

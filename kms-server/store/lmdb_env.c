@@ -37,8 +37,7 @@ kms_err_t lmdb_err(int rc)
 	}
 }
 
-/* --- who is in
- * ---------------------------------------------------------------------------------------------- */
+/* --- who is in --- */
 
 kms_err_t lmdb_env_sync_init(lmdb_env_t *env)
 {
@@ -144,8 +143,7 @@ void lmdb_env_release_writer(lmdb_env_t *env)
 	unlock_and_tell(env);
 }
 
-/* --- the map
- * ------------------------------------------------------------------------------------------------ */
+/* --- the map --- */
 
 static size_t map_size(lmdb_env_t *env)
 {

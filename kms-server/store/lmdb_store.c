@@ -48,8 +48,7 @@ static lmdb_txn_t *txn_of(store_txn_t *t)
 	return (lmdb_txn_t *)t;
 }
 
-/* --- transactions
- * ------------------------------------------------------------------------------------------- */
+/* --- transactions --- */
 
 static kms_err_t begin_read_mdb(lmdb_env_t *env, MDB_txn **out)
 {
@@ -224,8 +223,7 @@ static kms_err_t op_commit(store_txn_t *base)
 	return e;
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------ */
+/* --- reading --- */
 
 static MDB_val val_of(span_t s)
 {
@@ -339,8 +337,7 @@ static void op_cursor_free(store_cursor_t *base)
 	free(c);
 }
 
-/* --- the store
- * ---------------------------------------------------------------------------------------------- */
+/* --- the store --- */
 
 static void op_close(store_t *s)
 {

@@ -26,8 +26,7 @@ typedef struct runner {
 	sigset_t stops;
 } runner_t;
 
-/* --- stopping ----------------------------------------------------------------------------------------------
- */
+/* --- stopping --- */
 
 static void stop_now(int signo)
 {
@@ -60,8 +59,7 @@ static void wait_idle(runner_t *r)
 	idle(r, false);
 }
 
-/* --- the certificate ---------------------------------------------------------------------------------------
- */
+/* --- the certificate --- */
 
 static bool renewal_due(const runner_t *r)
 {
@@ -101,8 +99,7 @@ static void renew_when_due(runner_t *r)
 		log_warn("the certificate could not be renewed (%s): %s", kms_err_name(e), why.text);
 }
 
-/* --- tasks -------------------------------------------------------------------------------------------------
- */
+/* --- tasks --- */
 
 /* What is sent is for people to read: plain characters, and not too many. */
 static void plain(const char *from, char out[DETAIL_MAX + 1])
@@ -175,8 +172,7 @@ static void one_round(runner_t *r)
 		wait_idle(r);
 }
 
-/* --- the verb ----------------------------------------------------------------------------------------------
- */
+/* --- the verb --- */
 
 static int check_config(const conf_t *c)
 {

@@ -22,8 +22,7 @@ static kms_client_t *of(kms_port_t *k)
 	return (kms_client_t *)k;
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------
- */
+/* --- requests --- */
 
 typedef struct call {
 	const char *method;
@@ -85,8 +84,7 @@ static kms_err_t volume_answer(kms_client_t *k, const char *method, const char *
 	return KMS_OK;
 }
 
-/* --- the port ----------------------------------------------------------------------------------------------
- */
+/* --- the port --- */
 
 static kms_err_t get(kms_port_t *port, const char *volume, kms_volume_t *out, diag_t *why)
 {
@@ -217,8 +215,7 @@ static const kms_ops_t ops = {
 	.abort = abort_rotation,
 };
 
-/* --- the running agent's -----------------------------------------------------------------------------------
- */
+/* --- the running agent's --- */
 
 kms_err_t kms_client_tasks(kms_client_t *k, unsigned wait_s, kms_tasks_t *out, diag_t *why)
 {

@@ -43,8 +43,7 @@ static kms_err_t decode_bytes(const json_t *text, const char *what, uint8_t *out
 	return KMS_OK;
 }
 
-/* --- secrets and fingerprints ------------------------------------------------------------------------------
- */
+/* --- secrets and fingerprints --- */
 
 typedef struct secret_row {
 	uint32_t version;
@@ -137,8 +136,7 @@ static kms_err_t decode_fingerprints(const json_t *list, kms_release_t *out, dia
 	return KMS_OK;
 }
 
-/* --- releases ----------------------------------------------------------------------------------------------
- */
+/* --- releases --- */
 
 typedef struct release_row {
 	path3_t volume;
@@ -249,8 +247,7 @@ kms_err_t kms_decode_rotation(span_t body, kms_rotation_t *out, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- volumes -----------------------------------------------------------------------------------------------
- */
+/* --- volumes --- */
 
 typedef struct volume_row {
 	path3_t volume;
@@ -320,8 +317,7 @@ kms_err_t kms_decode_volume(span_t body, kms_volume_t *out, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- tasks, certificates, health ---------------------------------------------------------------------------
- */
+/* --- tasks, certificates, health --- */
 
 static const json_field_t task_fields[] = {
 	{"type", JF_STRING, FIELD(kms_task_t, type), false},

@@ -25,8 +25,7 @@ static const records_t *of(const records_port_t *r)
 	return (const records_t *)r;
 }
 
-/* --- reading and writing -----------------------------------------------------------------------------------
- */
+/* --- reading and writing --- */
 
 static const conf_setting_t settings[] = {
 	{"state", NULL, CONF_TEXT, 0, 16, NULL, "STATE", "formatting or ready"},
@@ -120,8 +119,7 @@ static kms_err_t put(records_port_t *port, const char *volume, const record_t *r
 	return file_write(path, text, 0600, FILE_REPLACE, why);
 }
 
-/* --- the private header file -------------------------------------------------------------------------------
- */
+/* --- the private header file --- */
 
 static kms_err_t header_path(records_port_t *port, const char *volume, char **path, bool *exists, diag_t *why)
 {
@@ -182,8 +180,7 @@ void records_freep(records_port_t **r)
 	*r = NULL;
 }
 
-/* --- locks and lists ---------------------------------------------------------------------------------------
- */
+/* --- locks and lists --- */
 
 kms_err_t records_lock(const state_t *s, const char *volume, int *out, diag_t *why)
 {

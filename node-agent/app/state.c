@@ -11,8 +11,7 @@
 #define PEM_MAX  (64U * 1024U)
 #define URLS_MAX 4096U
 
-/* --- paths -------------------------------------------------------------------------------------------------
- */
+/* --- paths --- */
 
 kms_err_t state_paths(const char *dir, state_t *out, diag_t *why)
 {
@@ -57,8 +56,7 @@ bool state_enrolled(const state_t *s)
 	return access(s->cert, F_OK) == 0;
 }
 
-/* --- reading -----------------------------------------------------------------------------------------------
- */
+/* --- reading --- */
 
 void identity_clear(identity_t *i)
 {
@@ -133,8 +131,7 @@ kms_err_t state_identity(const state_t *s, identity_t *out, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- writing -----------------------------------------------------------------------------------------------
- */
+/* --- writing --- */
 
 void state_unstage(const state_t *s)
 {

@@ -62,8 +62,7 @@ static kms_err_t release(format_t *f, kms_releases_t *out, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- a new format ------------------------------------------------------------------------------------------
- */
+/* --- a new format --- */
 
 /* A device that holds something is overwritten only on a person's word, given for this very content: now by
  * force, or to an earlier run that recorded what it found then. */
@@ -138,8 +137,7 @@ static kms_err_t build_and_commit(format_t *f, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- after :commit -----------------------------------------------------------------------------------------
- */
+/* --- after :commit --- */
 
 /* That what stands at `path` opens as the registered volume with a secret that is live now. */
 static kms_err_t check_opens(format_t *f, const char *path, diag_t *why)

@@ -73,8 +73,7 @@ static bool uuid_valid(const char *uuid)
 	return true;
 }
 
-/* --- config: flags and requirements ------------------------------------------------------------------------
- */
+/* --- config: flags and requirements --- */
 
 typedef struct config {
 	char json_size[24];
@@ -136,8 +135,7 @@ static kms_err_t check_config(const json_t *obj, volume_facts_t *facts, diag_t *
 	return check_flags(c.flags, facts, why);
 }
 
-/* --- segments ----------------------------------------------------------------------------------------------
- */
+/* --- segments --- */
 
 typedef struct segment {
 	char type[24];
@@ -219,8 +217,7 @@ static kms_err_t check_segments(const json_t *obj, volume_header_t *h, diag_t *w
 	return KMS_OK;
 }
 
-/* --- digests -----------------------------------------------------------------------------------------------
- */
+/* --- digests --- */
 
 typedef struct digest {
 	char type[24];
@@ -260,8 +257,7 @@ static kms_err_t check_digests(const json_t *obj, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- keyslots ----------------------------------------------------------------------------------------------
- */
+/* --- keyslots --- */
 
 typedef struct keyslot {
 	char type[24];
@@ -402,8 +398,7 @@ static kms_err_t check_keyslots(const json_t *obj, volume_header_t *h, diag_t *w
 	return KMS_OK;
 }
 
-/* --- the whole ---------------------------------------------------------------------------------------------
- */
+/* --- the whole --- */
 
 typedef struct metadata {
 	json_t *keyslots, *tokens, *segments, *digests, *config;

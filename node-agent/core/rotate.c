@@ -48,8 +48,7 @@ static kms_err_t open_with(rotation_t *r, const kms_secret_t *s, volume_t **v, s
 	return KMS_OK;
 }
 
-/* --- the steps ---------------------------------------------------------------------------------------------
- */
+/* --- the steps --- */
 
 static const kms_secret_t *secret_in(const kms_release_t *v, kms_secret_state_t state)
 {

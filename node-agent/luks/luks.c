@@ -49,8 +49,7 @@ static const volume_facts_t *volume_facts_impl(const volume_t *v)
 	return &((const luks_volume_t *)v)->header.facts;
 }
 
-/* --- loading -----------------------------------------------------------------------------------------------
- */
+/* --- loading --- */
 
 static kms_err_t copy_header(luks_volume_t *v, const char *shown, diag_t *why)
 {
@@ -95,8 +94,7 @@ static kms_err_t volume_load_impl(volume_port_t *p, const char *path, volume_t *
 	return KMS_OK;
 }
 
-/* --- opening -----------------------------------------------------------------------------------------------
- */
+/* --- opening --- */
 
 static kms_err_t try_slot(luks_volume_t *v, int slot, const secret_t *secret, secret_t **key, diag_t *why)
 {
@@ -141,8 +139,7 @@ static kms_err_t volume_open_impl(volume_t *base, const secret_t *secret, secret
 	return diag_fail(why, KMS_E_NOTFOUND, "the secret opens no keyslot");
 }
 
-/* --- changing the device -----------------------------------------------------------------------------------
- */
+/* --- changing the device --- */
 
 typedef struct writer {
 	int fd;
@@ -231,8 +228,7 @@ static kms_err_t volume_destroy_impl(volume_t *base, int slot, diag_t *why)
 	return device_sync(w.fd, why);
 }
 
-/* --- mapping -----------------------------------------------------------------------------------------------
- */
+/* --- mapping --- */
 
 static kms_err_t no_mapper(int r, const crypt_log_t *log, diag_t *why)
 {

@@ -32,8 +32,7 @@ typedef struct bare {
 	struct MHD_Response *ok, *refused;
 } bare_t;
 
-/* --- serving
- * ------------------------------------------------------------------------------------------------ */
+/* --- serving --- */
 
 static bool verified(bare_t *b, struct MHD_Connection *mhd)
 {
@@ -87,8 +86,7 @@ static void accept_batch(bare_t *b, int listener)
 	}
 }
 
-/* --- starting
- * ----------------------------------------------------------------------------------------------- */
+/* --- starting --- */
 
 static kms_err_t read_pem(const char *dir, const char *name, buf_t *out, diag_t *why)
 {

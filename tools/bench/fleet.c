@@ -15,8 +15,7 @@
 #define TOKEN_MAX  4096U
 #define SERVICE    "/v1/customers/storm/services/bench"
 
-/* --- requests
- * ----------------------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 /* One step of the set-up for every node: its jobs, what they send and what comes back. */
 typedef struct batch {
@@ -72,8 +71,7 @@ static kms_err_t path_of(char *out, size_t cap, const char *fmt, size_t i)
 	return n > 0 && (size_t)n < cap ? KMS_OK : KMS_E_FULL;
 }
 
-/* --- running them
- * ------------------------------------------------------------------------------------------- */
+/* --- running them --- */
 
 static bool again(const load_job_t *j)
 {
@@ -139,8 +137,7 @@ static kms_err_t run_batch(const fleet_options_t *o, const fleet_t *f, batch_t *
 	return KMS_OK;
 }
 
-/* --- the steps
- * ---------------------------------------------------------------------------------------------- */
+/* --- the steps --- */
 
 static kms_err_t run_one(const fleet_options_t *o, const fleet_t *f, const char *path, diag_t *why)
 {
@@ -277,8 +274,7 @@ static kms_err_t commit_volumes(const fleet_options_t *o, const fleet_t *f, diag
 	return run_batch(o, f, &b, false, "volumes committed", why);
 }
 
-/* --- the whole
- * ---------------------------------------------------------------------------------------------- */
+/* --- the whole --- */
 
 static kms_err_t read_pair(const char *dir, const char *cert_name, const char *key_name, load_identity_t *out,
 			   diag_t *why)

@@ -45,8 +45,7 @@ int64_t load_now_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* --- identities
- * --------------------------------------------------------------------------------------------- */
+/* --- identities --- */
 
 kms_err_t load_identity_read(span_t cert_pem, span_t key_pem, load_identity_t *out)
 {
@@ -74,8 +73,7 @@ void load_identity_free(load_identity_t *id)
 	*id = (load_identity_t){0};
 }
 
-/* --- TLS
- * ---------------------------------------------------------------------------------------------------- */
+/* --- TLS --- */
 
 /* The very certificate, which costs no chain building; the handshake proves the key. */
 static int verify_pinned(X509_STORE_CTX *ctx, void *arg)
@@ -112,8 +110,7 @@ static bool make_ssl(load_t *l, conn_t *c)
 	       (SSL_use_certificate(c->ssl, who->cert) == 1 && SSL_use_PrivateKey(c->ssl, who->key) == 1);
 }
 
-/* --- one connection
- * ----------------------------------------------------------------------------------------- */
+/* --- one connection --- */
 
 static void close_conn(load_t *l, conn_t *c)
 {
@@ -317,8 +314,7 @@ static void drive(load_t *l, conn_t *c)
 	}
 }
 
-/* --- all of them
- * -------------------------------------------------------------------------------------------- */
+/* --- all of them --- */
 
 static kms_err_t loop(load_t *l, diag_t *why)
 {

@@ -65,8 +65,7 @@ static kms_setup_t setup_of(const storm_t *s)
 		.program = s->set.server, .dir = s->server_dir, .log = s->log, .threads = s->set.threads};
 }
 
-/* --- the parts
- * ---------------------------------------------------------------------------------------------- */
+/* --- the parts --- */
 
 static kms_err_t make_folder(storm_t *s, diag_t *why)
 {
@@ -215,8 +214,7 @@ static kms_err_t run(storm_t *s, diag_t *why)
 	return KMS_OK;
 }
 
-/* --- the command line
- * --------------------------------------------------------------------------------------- */
+/* --- the command line --- */
 
 static void usage(FILE *out)
 {

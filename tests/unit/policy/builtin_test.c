@@ -162,7 +162,7 @@ static void test_refusals_outnumber(void **state)
 	assert_true(refused > 2 * allowed);
 }
 
-/* ---- the statement that decided ---- */
+/* --- the statement that decided --- */
 
 typedef struct named {
 	const char *reason;

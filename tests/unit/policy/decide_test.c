@@ -10,7 +10,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* ---- one statement against one request ---- */
+/* --- one statement against one request --- */
 
 typedef struct row {
 	const char *reason;
@@ -355,7 +355,7 @@ static void test_one_statement(void **state)
 	}
 }
 
-/* ---- several statements ---- */
+/* --- several statements --- */
 
 static void test_any_deny_wins(void **state)
 {
@@ -402,7 +402,7 @@ static void test_second_of_a_list_matches(void **state)
 	assert_decision("lists of two", &s, 1, &rows[0].request, true, "it");
 }
 
-/* ---- what a refusal tells ---- */
+/* --- what a refusal tells --- */
 
 typedef struct seen {
 	const char *reason;

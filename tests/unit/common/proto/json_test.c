@@ -175,7 +175,7 @@ static void test_clients_are_lenient(void **state)
 	assert_non_null(strstr(why.text, "\"u\" must be an integer"));
 }
 
-/* ---- building, memory ---- */
+/* --- building, memory --- */
 
 void __wrap_free(void *p);
 

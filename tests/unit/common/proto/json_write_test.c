@@ -124,7 +124,7 @@ static void test_write_limit(void **state)
 	}
 }
 
-/* ---- random round trip ---- */
+/* --- random round trip --- */
 
 static uint32_t next(uint64_t *seed)
 {

@@ -154,7 +154,7 @@ static void test_no_memory_to_begin(void **state)
 	fixture_must(w->f, 200, &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
 }
 
-/* ---- long polls ---- */
+/* --- long polls --- */
 
 static ask_t poll_for(const caller_t *who, const char *wait)
 {
@@ -224,7 +224,7 @@ static void test_polls_are_limited(void **state)
 	assert_int_equal(finish(f, p[2]), 503);
 }
 
-/* ---- limits and the end ---- */
+/* --- limits and the end --- */
 
 static void test_queue_is_limited(void **state)
 {

@@ -25,7 +25,7 @@ static kms_clock_t fake_clock(fixture_t *f)
 
 #define MUST(e) assert_int_equal((e), KMS_OK)
 
-/* ---- start and end ---- */
+/* --- start and end --- */
 
 static caller_t caller_from(span_t cert_pem)
 {
@@ -131,7 +131,7 @@ void fixture_pass(fixture_t *f, int64_t ms)
 	atomic_fetch_add(&f->now_ms, ms);
 }
 
-/* ---- asking ---- */
+/* --- asking --- */
 
 struct pending {
 	sem_t done;
@@ -281,7 +281,7 @@ void fixture_refused(fixture_t *f, int status, const char *slug, const ask_t *a)
 	answer_free(&r);
 }
 
-/* ---- reading answers ---- */
+/* --- reading answers --- */
 
 json_t *json_at(const json_t *j, const char *path)
 {
@@ -309,7 +309,7 @@ int64_t number_at(const json_t *j, const char *path)
 	return json_is_integer(at) ? (int64_t)json_integer_value(at) : -1;
 }
 
-/* ---- who and what there is ---- */
+/* --- who and what there is --- */
 
 static caller_t caller_new(x509_kind_t kind)
 {
@@ -428,7 +428,7 @@ caller_t make_main(fixture_t *f)
 	return n1;
 }
 
-/* ---- the log ---- */
+/* --- the log --- */
 
 uint64_t log_size(fixture_t *f)
 {
@@ -478,7 +478,7 @@ bool wait_events_with(fixture_t *f, uint64_t from, const char *operation, const 
 	return false;
 }
 
-/* ---- behind core's back ---- */
+/* --- behind core's back --- */
 
 secret_t *fixture_mac(fixture_t *f)
 {

@@ -18,7 +18,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* ---- invitation and enrolment ---- */
+/* --- invitation and enrolment --- */
 
 typedef struct invitation {
 	token_t token;
@@ -196,7 +196,7 @@ static void test_node_states(void **state)
 	}
 }
 
-/* ---- renewal ---- */
+/* --- renewal --- */
 
 static void renew(fixture_t *f, const caller_t *who, const secret_t *key, int status, const char *slug)
 {
@@ -243,7 +243,7 @@ static void test_renewal(void **state)
 	renew(f, &n1, key, 403, "identity-revoked");
 }
 
-/* ---- operators ---- */
+/* --- operators --- */
 
 static void test_operators(void **state)
 {

@@ -185,7 +185,7 @@ static void test_nothing_leaves_before_the_commit(void **state)
 	answer_free(&a);
 }
 
-/* ---- promise 3 ---- */
+/* --- promise 3 --- */
 
 static void swap(fixture_t *f, store_table_t table, const char *a, const char *b)
 {

@@ -37,7 +37,7 @@ static void proof_of(const char *nonce64, char hex[65])
 	hex_encode(span_of(mac, 32), hex);
 }
 
-/* ---- all steps in all orders, against a model of the table in rotation.c ---- */
+/* --- all steps in all orders, against a model of the table in rotation.c --- */
 
 typedef enum step { STAGE, PROMOTE, PROMOTE_WRONG, RETIRE, ABORT, STEPS } step_t;
 static const char *const step_names[] = {"stage", "promote", "promote with a wrong proof", "retire", "abort"};

@@ -210,8 +210,7 @@ static void test_idle_ends(void **state)
 	edge_stop(f);
 }
 
-/* --- many at once
- * ------------------------------------------------------------------------------------------------ */
+/* --- many at once --- */
 
 #define CLIENTS  8
 #define REQUESTS 40

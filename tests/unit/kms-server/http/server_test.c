@@ -52,8 +52,7 @@ static void test_answer(void **state)
 	edge_stop(f);
 }
 
-/* --- who is calling
- * ------------------------------------------------------------------------------------------- */
+/* --- who is calling --- */
 
 static void test_callers(void **state)
 {
@@ -136,8 +135,7 @@ static void test_tls_versions_and_tickets(void **state)
 	edge_stop(f);
 }
 
-/* --- refusals
- * --------------------------------------------------------------------------------------------------- */
+/* --- refusals --- */
 
 typedef struct refusal {
 	const char *request;
@@ -317,8 +315,7 @@ static void test_headers_too_large(void **state)
 	edge_stop(f);
 }
 
-/* --- core that does not take it
- * --------------------------------------------------------------------------------- */
+/* --- core that does not take it --- */
 
 static void test_submit_fails(void **state)
 {

@@ -160,8 +160,7 @@ static void a_commit_is_two_flushes_in_that_order(void **state)
 	assert_int_equal(iofail_seen(IOFAIL_SYNC_WRITE), 0);
 }
 
-/* --- a full disk
- * -------------------------------------------------------------------------------------------- */
+/* --- a full disk --- */
 
 static kms_err_t add(store_t *s, unsigned i, span_t value)
 {
@@ -222,8 +221,7 @@ static void a_full_disk_refuses_and_recovers(void **state)
 	assert_int_equal(umount(small), 0);
 }
 
-/* --- missing memory
- * ----------------------------------------------------------------------------------------- */
+/* --- missing memory --- */
 
 typedef kms_err_t (*act_fn)(fixture_t *f);
 
@@ -296,8 +294,7 @@ static void each_allocation_may_fail(void **state)
 	survive_missing_memory(f, "copy", act_copy, 2);
 }
 
-/* --- SIGKILL
- * ------------------------------------------------------------------------------------------------ */
+/* --- SIGKILL --- */
 
 /* LMDB is never taken across a fork: the child opens the database itself. */
 static void die_in_commit(const char *db, iofail_call_t call)

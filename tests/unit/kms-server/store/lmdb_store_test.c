@@ -268,8 +268,7 @@ static void read_only_is_read_only(void **state)
 	expect(s, "k", "v");
 }
 
-/* --- the map
- * ------------------------------------------------------------------------------------------------ */
+/* --- the map --- */
 
 static store_t *open_small(const fixture_t *f, uint64_t most)
 {

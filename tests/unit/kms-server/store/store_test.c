@@ -265,8 +265,7 @@ static void there_is_one_writer(void **state)
 	store_abort(begin_write(s, 0));
 }
 
-/* --- cursors
- * ------------------------------------------------------------------------------------------------ */
+/* --- cursors --- */
 
 typedef struct walk_row {
 	const char *why;
@@ -409,8 +408,7 @@ static void a_cursor_may_be_freed_after_its_transaction(void **state)
 	store_cursor_freep(&c[1]);
 }
 
-/* --- size
- * --------------------------------------------------------------------------------------------------- */
+/* --- size --- */
 
 static void index_key(uint64_t i, uint8_t key[8])
 {
@@ -465,8 +463,7 @@ static void values_of_any_length_come_back_whole(void **state)
 	}
 }
 
-/* --- the twin's failures on demand
- * --------------------------------------------------------------------------- */
+/* --- the twin's failures on demand --- */
 
 static void a_full_commit_of_the_twin_changes_nothing(void **state)
 {
