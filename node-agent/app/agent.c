@@ -114,6 +114,14 @@ kms_err_t agent_device(const agent_t *a, const char *volume, const char *given, 
 	return KMS_OK;
 }
 
+bool agent_elsewhere(kms_err_t e, const char *given, const char *uuid, char out[AGENT_PATH_CAP])
+{
+	if ((e != KMS_E_NOTFOUND && e != KMS_E_INTEGRITY) || given != NULL)
+		return false;
+	(void)snprintf(out, AGENT_PATH_CAP, "/dev/disk/by-uuid/%s", uuid);
+	return access(out, F_OK) == 0;
+}
+
 void agent_say(const char *fmt, ...)
 {
 	char text[1024];

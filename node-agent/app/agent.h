@@ -37,6 +37,9 @@ KMS_MUST agent_volume_name(const agent_t *a, const char *word, char out[NAME_CAP
 /* Where the volume is: `given` unless it is NULL, or the record. */
 KMS_MUST agent_device(const agent_t *a, const char *volume, const char *given, char out[AGENT_PATH_CAP],
 		      diag_t *why);
+/* Device names move from boot to boot: what udev found by UUID, when the device tried first was not there or
+ * was another disk (`e`), and none was `given`. Whichever it is has to have the registered fingerprint. */
+bool agent_elsewhere(kms_err_t e, const char *given, const char *uuid, char out[AGENT_PATH_CAP]);
 /* The path, made absolute; symbolic links (/dev/disk/by-id) stay, since they outlive a reboot. */
 KMS_MUST agent_absolute(const char *path, char out[AGENT_PATH_CAP], diag_t *why);
 

@@ -8,11 +8,18 @@ kms_err_t rotation_do(agent_t *a, const char *volume, const char *device, const 
 		      rotate_done_t *out, diag_t *why)
 {
 	char path[AGENT_PATH_CAP];
+	record_t record;
+	diag_t ignored;
 	SCOPED(closep) int lock = -1;
 	KMS_TRY(agent_device(a, volume, device, path, why));
 	KMS_TRY(records_lock(&a->state, volume, &lock, why));
 	const rotate_order_t order = {.volume = volume, .device = path, .maintenance = maintenance};
-	return rotate_run(a->volumes, kms_client_port(a->kms), &order, out, why);
+	kms_err_t e = rotate_run(a->volumes, kms_client_port(a->kms), &order, out, why);
+	if (e == KMS_OK || records_get(a->records, volume, &record, &ignored) != KMS_OK)
+		return e;
+	if (agent_elsewhere(e, device, record.uuid, path))
+		e = rotate_run(a->volumes, kms_client_port(a->kms), &order, out, why);
+	return e;
 }
 
 static kms_err_t rotate(const conf_t *c, agent_t *a, diag_t *why)

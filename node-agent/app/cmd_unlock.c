@@ -54,25 +54,16 @@ static kms_err_t try_device(const unlocking_t *u, const kms_release_t *r, const 
 	return unlock_volume(u->agent->volumes, r, &order, done, why);
 }
 
-/* Device names move from boot to boot, so a recorded path that is gone or is another disk now is followed by
- * what udev found by UUID; whichever it is has to have the registered fingerprint. */
 static kms_err_t find_and_unlock(const unlocking_t *u, const kms_release_t *r, unlock_done_t *done,
 				 diag_t *why)
 {
 	char device[AGENT_PATH_CAP];
-	char by_uuid[64 + KMS_UUID_CAP];
+	const char *given = conf_text(u->agent->conf, "device");
 	KMS_TRY(unlock_released(r, why));
-	kms_err_t e =
-		agent_device(u->agent, r->volume.name, conf_text(u->agent->conf, "device"), device, why);
+	kms_err_t e = agent_device(u->agent, r->volume.name, given, device, why);
 	if (e == KMS_OK)
 		e = try_device(u, r, device, done, why);
-	bool elsewhere = e == KMS_E_NOTFOUND || e == KMS_E_INTEGRITY;
-	if (!elsewhere || conf_text(u->agent->conf, "device") != NULL)
-		return e;
-	(void)snprintf(by_uuid, sizeof by_uuid, "/dev/disk/by-uuid/%s", r->luks_uuid);
-	if (access(by_uuid, F_OK) != 0)
-		return e;
-	return try_device(u, r, by_uuid, done, why);
+	return agent_elsewhere(e, given, r->luks_uuid, device) ? try_device(u, r, device, done, why) : e;
 }
 
 static void print_done(const char *volume, const unlock_done_t *done)

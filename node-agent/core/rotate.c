@@ -4,8 +4,6 @@
 #include "common/base/scope.h"
 #include "node-agent/core/verify.h"
 
-#define SLOTS_MAX 32U /* of LUKS2 */
-
 typedef enum step {
 	STEP_STAGE = 0,
 	STEP_EXAMINE,
@@ -33,18 +31,36 @@ static void rotation_clear(rotation_t *r)
 	kms_rotation_clear(&r->staged);
 }
 
-/* Loads the header anew and opens it with one of the two secrets, as the registered volume and no other.
- * NOTFOUND: it is the registered header's UUID, but the secret opens no keyslot. */
-static kms_err_t open_with(rotation_t *r, const kms_secret_t *s, volume_t **v, secret_t **key, int *slot,
-			   uint8_t fp[FINGERPRINT_LEN], diag_t *why)
+/* Whether a secret opens a header is an answer, not an error: a device that is gone must not be taken for one
+ * that a secret does not open any more. */
+typedef struct opened {
+	bool yes;
+	int slot;
+	secret_t *key;
+	uint8_t fingerprint[FINGERPRINT_LEN];
+} opened_t;
+
+static void opened_clear(opened_t *o)
 {
-	if (*v == NULL)
-		KMS_TRY(volume_load(r->port, r->order->device, v, why));
-	SCOPED(secret_freep) secret_t *opened = NULL;
-	KMS_TRY(verify_uuid(*v, &r->staged.volume, why));
-	KMS_TRY(volume_open(*v, s->secret, &opened, slot, why));
-	KMS_TRY(verify_fingerprint(*v, opened, &r->staged.volume, fp, why));
-	*key = TAKE(opened);
+	secret_freep(&o->key);
+}
+
+static kms_err_t load(const rotation_t *r, volume_t **v, diag_t *why)
+{
+	return volume_load(r->port, r->order->device, v, why);
+}
+
+/* As the registered volume and no other: INTEGRITY when v is not that. */
+static kms_err_t open_with(const rotation_t *r, volume_t *v, const kms_secret_t *s, opened_t *out,
+			   diag_t *why)
+{
+	KMS_TRY(verify_uuid(v, &r->staged.volume, why));
+	kms_err_t e = volume_open(v, s->secret, &out->key, &out->slot, why);
+	if (e == KMS_E_NOTFOUND)
+		return KMS_OK;
+	KMS_TRY(e);
+	KMS_TRY(verify_fingerprint(v, out->key, &r->staged.volume, out->fingerprint, why));
+	out->yes = true;
 	return KMS_OK;
 }
 
@@ -78,22 +94,22 @@ static kms_err_t stage(rotation_t *r, step_t *next, diag_t *why)
 static kms_err_t examine(rotation_t *r, step_t *next, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(secret_freep) secret_t *key = NULL;
-	kms_err_t e = open_with(r, r->fresh, &v, &key, NULL, NULL, why);
-	if (e == KMS_OK) {
+	SCOPED(opened_clear) opened_t fresh = {.yes = false};
+	SCOPED(opened_clear) opened_t old = {.yes = false};
+	KMS_TRY(load(r, &v, why));
+	KMS_TRY(open_with(r, v, r->fresh, &fresh, why));
+	if (fresh.yes) {
 		*next = r->promoted ? STEP_REMOVE : STEP_PROVE;
 		return KMS_OK;
 	}
-	if (e != KMS_E_NOTFOUND)
-		return e;
-	e = open_with(r, r->old, &v, &key, NULL, NULL, why);
-	if (e == KMS_E_NOTFOUND)
+	KMS_TRY(open_with(r, v, r->old, &old, why));
+	if (!old.yes)
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "neither secret %u nor secret %u of the KMS opens a keyslot of %s",
 				 r->fresh->version, r->old->version, r->order->device);
 	/* after a promotion too: then the header is an older copy, and gets the keyslot once more */
 	*next = STEP_ADD;
-	return e;
+	return KMS_OK;
 }
 
 /* Nothing was changed on the device; the server is told to forget the pending secret. */
@@ -109,10 +125,14 @@ static kms_err_t give_up(rotation_t *r, kms_err_t e, const diag_t *reason, diag_
 static kms_err_t add(rotation_t *r, step_t *next, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(secret_freep) secret_t *key = NULL;
+	SCOPED(opened_clear) opened_t old = {.yes = false};
 	diag_t reason = {""};
-	KMS_TRY(open_with(r, r->old, &v, &key, NULL, NULL, why));
-	kms_err_t e = volume_add(v, key, r->fresh->secret, &reason);
+	KMS_TRY(load(r, &v, why));
+	KMS_TRY(open_with(r, v, r->old, &old, why));
+	if (!old.yes)
+		return diag_fail(why, KMS_E_CONFLICT,
+				 "the header was changed by somebody else meanwhile: try again");
+	kms_err_t e = volume_add(v, old.key, r->fresh->secret, &reason);
 	if (e == KMS_E_FULL)
 		return give_up(r, e, &reason, why);
 	if (e != KMS_OK)
@@ -125,13 +145,13 @@ static kms_err_t add(rotation_t *r, step_t *next, diag_t *why)
 static kms_err_t prove(rotation_t *r, step_t *next, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(secret_freep) secret_t *key = NULL;
-	uint8_t fp[FINGERPRINT_LEN];
-	kms_err_t e = open_with(r, r->fresh, &v, &key, NULL, fp, why);
-	if (e == KMS_E_NOTFOUND)
+	SCOPED(opened_clear) opened_t fresh = {.yes = false};
+	KMS_TRY(load(r, &v, why));
+	KMS_TRY(open_with(r, v, r->fresh, &fresh, why));
+	if (!fresh.yes)
 		return diag_fail(why, KMS_E_INTEGRITY, "the keyslot that was written does not open");
-	KMS_TRY(e);
-	KMS_TRY(fingerprint_proof(fp, span_of(r->staged.nonce, sizeof r->staged.nonce), r->proof));
+	KMS_TRY(fingerprint_proof(fresh.fingerprint, span_of(r->staged.nonce, sizeof r->staged.nonce),
+				  r->proof));
 	*next = r->promoted ? STEP_REMOVE : STEP_PROMOTE;
 	return KMS_OK;
 }
@@ -143,40 +163,41 @@ static kms_err_t promote(rotation_t *r, step_t *next, diag_t *why)
 	return KMS_OK;
 }
 
-/* Destroys one keyslot that n opens; NOTFOUND when there is none (left). That n+1 opens another one is looked
- * up in the same header: n's keyslot may be the only way in. */
-static kms_err_t remove_one(rotation_t *r, diag_t *why)
+/* Destroys one keyslot that n opens; *none when there is none (left). That n+1 opens another one is looked up
+ * in the same header: n's keyslot may be the only way in. */
+static kms_err_t remove_one(const rotation_t *r, bool *none, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(secret_freep) secret_t *key = NULL;
-	int keep = -1;
-	int gone = -1;
-	kms_err_t e = open_with(r, r->fresh, &v, &key, &keep, NULL, why);
-	if (e == KMS_E_NOTFOUND)
+	SCOPED(opened_clear) opened_t fresh = {.yes = false};
+	SCOPED(opened_clear) opened_t old = {.yes = false};
+	KMS_TRY(load(r, &v, why));
+	KMS_TRY(open_with(r, v, r->fresh, &fresh, why));
+	if (!fresh.yes)
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "secret %u does not open the volume: secret %u is kept", r->fresh->version,
 				 r->old->version);
-	KMS_TRY(e);
-	KMS_TRY(volume_open(v, r->old->secret, NULL, &gone, why));
-	if (gone == keep)
-		return diag_fail(why, KMS_E_INTEGRITY, "both secrets open keyslot %d: none is removed", keep);
-	return volume_destroy(v, gone, why);
+	KMS_TRY(open_with(r, v, r->old, &old, why));
+	*none = !old.yes;
+	if (!old.yes)
+		return KMS_OK;
+	if (old.slot == fresh.slot)
+		return diag_fail(why, KMS_E_INTEGRITY, "both secrets open keyslot %d: none is removed",
+				 old.slot);
+	return volume_destroy(v, old.slot, why);
 }
 
 /* Ends with a header, read anew, that n does not open and n+1 does. */
 static kms_err_t remove_old(rotation_t *r, step_t *next, diag_t *why)
 {
-	for (unsigned i = 0; i <= SLOTS_MAX; i++) {
-		kms_err_t e = remove_one(r, why);
-		if (e == KMS_E_NOTFOUND) {
-			*next = STEP_RETIRE;
-			return KMS_OK;
-		}
-		KMS_TRY(e);
-	}
-	return diag_fail(why, KMS_E_INTEGRITY,
-			 "secret %u still opens the volume after its keyslots were destroyed",
-			 r->old->version);
+	bool none = false;
+	for (unsigned i = 0; i <= VOLUME_SLOTS && !none; i++)
+		KMS_TRY(remove_one(r, &none, why));
+	if (!none)
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "secret %u still opens the volume after its keyslots were destroyed",
+				 r->old->version);
+	*next = STEP_RETIRE;
+	return KMS_OK;
 }
 
 static kms_err_t retire(rotation_t *r, step_t *next, diag_t *why)

@@ -114,7 +114,7 @@ static sim_volume_t *of(volume_t *v)
 static sim_disk_t *disk_at(sim_t *s, const char *path)
 {
 	if (strcmp(path, SIM_DEVICE) == 0)
-		return &s->disk;
+		return s->vanish_at > 0 && s->calls >= s->vanish_at ? NULL : &s->disk;
 	if (strcmp(path, SIM_OTHER) == 0)
 		return &s->other;
 	if (strcmp(path, SIM_HEADER) == 0 && s->header_file)

@@ -66,6 +66,7 @@ typedef struct sim {
 	uint8_t nonce[32];
 	/* power */
 	unsigned calls, cut_at;
+	unsigned vanish_at;  /* from this call on the device is not there; 0: never */
 	unsigned restore_at; /* before this call somebody puts the first header back, unless a keyslot is gone
 				already */
 	sim_disk_t first;
