@@ -26,6 +26,9 @@ begin()
 	SERVER_DIR=$WORK/server
 	SERVER_LOG=$WORK/server.log
 	SERVER_PID=
+	# a build with sanitizers leaves its findings there, whatever becomes of a program's output and exit code
+	export ASAN_OPTIONS=log_path=$WORK/sanitizer UBSAN_OPTIONS=log_path=$WORK/sanitizer:print_stacktrace=1
+	export TSAN_OPTIONS=log_path=$WORK/sanitizer LSAN_OPTIONS=log_path=$WORK/sanitizer
 	cd "$WORK" || exit 1
 }
 
@@ -47,6 +50,15 @@ finish()
 		echo "not ok: nothing was checked"
 		exit 1
 	fi
+	if [ -n "$SERVER_PID" ] && kill -0 "$SERVER_PID" 2>/dev/null; then
+		server_stop
+		is "the server ends well" "$RC" 0
+	fi
+	local report
+	for report in "$WORK"/sanitizer.*; do
+		[ -s "$report" ] || continue
+		fail "a sanitizer's finding: $(head -n 40 "$report")"
+	done
 	printf '%d checks, %d failed\n' "$checks" "$bad"
 	if [ "$bad" -gt 0 ] && [ -s "$SERVER_LOG" ]; then
 		echo "--- the last lines of the server's log"
