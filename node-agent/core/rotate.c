@@ -94,8 +94,8 @@ static kms_err_t stage(rotation_t *r, step_t *next, diag_t *why)
 static kms_err_t examine(rotation_t *r, step_t *next, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(opened_clear) opened_t fresh = {.yes = false};
-	SCOPED(opened_clear) opened_t old = {.yes = false};
+	SCOPED(opened_clear) opened_t fresh = {.slot = -1};
+	SCOPED(opened_clear) opened_t old = {.slot = -1};
 	KMS_TRY(load(r, &v, why));
 	KMS_TRY(open_with(r, v, r->fresh, &fresh, why));
 	if (fresh.yes) {
@@ -125,7 +125,7 @@ static kms_err_t give_up(rotation_t *r, kms_err_t e, const diag_t *reason, diag_
 static kms_err_t add(rotation_t *r, step_t *next, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(opened_clear) opened_t old = {.yes = false};
+	SCOPED(opened_clear) opened_t old = {.slot = -1};
 	diag_t reason = {""};
 	KMS_TRY(load(r, &v, why));
 	KMS_TRY(open_with(r, v, r->old, &old, why));
@@ -145,7 +145,7 @@ static kms_err_t add(rotation_t *r, step_t *next, diag_t *why)
 static kms_err_t prove(rotation_t *r, step_t *next, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(opened_clear) opened_t fresh = {.yes = false};
+	SCOPED(opened_clear) opened_t fresh = {.slot = -1};
 	KMS_TRY(load(r, &v, why));
 	KMS_TRY(open_with(r, v, r->fresh, &fresh, why));
 	if (!fresh.yes)
@@ -168,8 +168,8 @@ static kms_err_t promote(rotation_t *r, step_t *next, diag_t *why)
 static kms_err_t remove_one(const rotation_t *r, bool *none, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(opened_clear) opened_t fresh = {.yes = false};
-	SCOPED(opened_clear) opened_t old = {.yes = false};
+	SCOPED(opened_clear) opened_t fresh = {.slot = -1};
+	SCOPED(opened_clear) opened_t old = {.slot = -1};
 	KMS_TRY(load(r, &v, why));
 	KMS_TRY(open_with(r, v, r->fresh, &fresh, why));
 	if (!fresh.yes)
