@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #define SNAPSHOT_WAIT_MS 10000
+#define SNAPSHOT_TRIES   2000
 
 struct lmdb_copy {
 	lmdb_env_t *env;
@@ -32,7 +33,8 @@ static void *copy_thread(void *arg)
 	return NULL;
 }
 
-static kms_err_t count_tables(lmdb_copy_t *c)
+/* The number of entries in each table, and of the last commit that they show. */
+static kms_err_t count_tables(lmdb_copy_t *c, size_t *commit)
 {
 	MDB_txn *txn = NULL;
 	int rc = lmdb_env_read_txn(c->env, &txn);
@@ -41,16 +43,39 @@ static kms_err_t count_tables(lmdb_copy_t *c)
 		rc = mdb_stat(txn, c->env->dbi[i], &st);
 		c->counts[i] = st.ms_entries;
 	}
-	if (txn != NULL)
+	if (txn != NULL) {
+		*commit = mdb_txn_id(txn);
 		mdb_txn_abort(txn);
+	}
 	return lmdb_err(rc);
 }
 
-/* LMDB takes the copy's snapshot before it writes the first byte (or gives up and closes the pipe): no writer
- * may come between the counts and that. */
+static size_t last_commit(const lmdb_env_t *env)
+{
+	MDB_envinfo info = {0};
+	(void)mdb_env_info(env->mdb, &info);
+	return info.me_last_txnid;
+}
+
+static kms_err_t open_pipe(lmdb_copy_t *c)
+{
+	int fds[2] = {-1, -1};
+	if (pipe2(fds, O_CLOEXEC) != 0)
+		return KMS_E_IO;
+	c->read_fd = fds[0];
+	c->write_fd = fds[1];
+	return KMS_OK;
+}
+
+static void end_thread(lmdb_copy_t *c)
+{
+	closep(&c->read_fd);
+	(void)pthread_join(c->thread, NULL);
+}
+
+/* LMDB takes the copy's snapshot before it writes the first byte (or gives up and closes the pipe). */
 static kms_err_t run_until_snapshot(lmdb_copy_t *c)
 {
-	KMS_TRY(count_tables(c));
 	if (pthread_create(&c->thread, NULL, copy_thread, c) != 0)
 		return KMS_E_NOMEM;
 	struct pollfd p = {.fd = c->read_fd, .events = POLLIN};
@@ -60,8 +85,24 @@ static kms_err_t run_until_snapshot(lmdb_copy_t *c)
 	while (n < 0 && errno == EINTR);
 	if (n > 0)
 		return KMS_OK;
-	closep(&c->read_fd);
-	(void)pthread_join(c->thread, NULL);
+	end_thread(c);
+	return KMS_E_UNAVAILABLE;
+}
+
+/* The counts are those of the copy when nothing was committed from before they were taken until after its
+ * snapshot. Our own writer is held off; another process's (the server, seen from `kms-server backup`) is
+ * outrun: a try takes a millisecond or two. */
+static kms_err_t run_until_exact(lmdb_copy_t *c)
+{
+	for (unsigned i = 0; i < SNAPSHOT_TRIES; i++) {
+		size_t commit = 0;
+		KMS_TRY(count_tables(c, &commit));
+		KMS_TRY(open_pipe(c));
+		KMS_TRY(run_until_snapshot(c));
+		if (last_commit(c->env) == commit)
+			return KMS_OK;
+		end_thread(c);
+	}
 	return KMS_E_UNAVAILABLE;
 }
 
@@ -72,7 +113,7 @@ static kms_err_t start_held(lmdb_copy_t *c)
 	KMS_TRY(lmdb_env_hold_writer(c->env));
 	kms_err_t e = lmdb_env_enter_read(c->env);
 	if (e == KMS_OK) {
-		e = run_until_snapshot(c);
+		e = run_until_exact(c);
 		if (e != KMS_OK)
 			lmdb_env_leave_read(c->env);
 	}
@@ -94,12 +135,7 @@ kms_err_t lmdb_copy_start(lmdb_env_t *env, lmdb_copy_t **out, diag_t *why)
 		return KMS_E_NOMEM;
 	c->env = env;
 	c->read_fd = c->write_fd = -1;
-	int fds[2] = {-1, -1};
-	kms_err_t e = pipe2(fds, O_CLOEXEC) == 0 ? KMS_OK : KMS_E_IO;
-	c->read_fd = fds[0];
-	c->write_fd = fds[1];
-	if (e == KMS_OK)
-		e = start_held(c);
+	kms_err_t e = start_held(c);
 	if (e != KMS_OK) {
 		free_copy(c);
 		return diag_fail(why, e, "cannot start the copy of the database: %s", kms_err_name(e));
@@ -120,8 +156,7 @@ const uint64_t *lmdb_copy_counts(const lmdb_copy_t *c)
 
 kms_err_t lmdb_copy_end(lmdb_copy_t *c, diag_t *why)
 {
-	closep(&c->read_fd);
-	(void)pthread_join(c->thread, NULL);
+	end_thread(c);
 	lmdb_env_leave_read(c->env);
 	int rc = c->rc;
 	free_copy(c);

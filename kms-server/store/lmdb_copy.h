@@ -7,9 +7,10 @@
 
 typedef struct lmdb_copy lmdb_copy_t;
 
-/* A thread begins to write the copy into a pipe. Writers are held off until its snapshot is taken
- * (milliseconds), so that the counts and the copy show the same state; UNAVAILABLE when the open write
- * transaction does not end. */
+/* A thread begins to write the copy into a pipe. Our own writer is held off until its snapshot is taken
+ * (milliseconds), and it is begun anew while another process's came between, so that the counts and the copy
+ * show the same state. UNAVAILABLE when the open write transaction does not end, or others commit without
+ * pause. */
 KMS_MUST lmdb_copy_start(lmdb_env_t *env, lmdb_copy_t **out, diag_t *why);
 /* Where to read the copy from, up to its end; owned by the copy. */
 int lmdb_copy_fd(const lmdb_copy_t *c);

@@ -14,9 +14,12 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 #define EXTRA        "how to unseal: {\"type\":\"shamir\"}"
@@ -520,6 +523,48 @@ static void a_backup_is_made_while_the_store_is_written(void **state)
 	assert_int_equal(backup_read(f->file, provide, f, f->target, &why), KMS_OK);
 }
 
+static void commit_for_ever(const char *db, int ready)
+{
+	store_t *s = NULL;
+	diag_t why = {{0}};
+	if (lmdb_store_open(db, &(lmdb_store_options_t){0}, &s, &why) != KMS_OK)
+		_exit(1);
+	for (uint64_t i = 100; add_event(s, i) == KMS_OK; i++)
+		if (i == 110)
+			(void)!write(ready, "y", 1);
+	_exit(1);
+}
+
+/* As `kms-server backup` does beside a running server. */
+static void a_backup_is_made_while_another_process_writes(void **state)
+{
+	fixture_t *f = *state;
+	char db[TMPDIR_CAP];
+	int ready[2];
+	char answer = 0;
+	diag_t why = {{0}};
+	tmpdir_path(f->dir, "db", db);
+	store_closep(&f->s);
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		commit_for_ever(db, ready[1]);
+	}
+	assert_int_equal(read(ready[0], &answer, 1), 1);
+	(void)close(ready[0]);
+	(void)close(ready[1]);
+	assert_int_equal(lmdb_store_open(db, &(lmdb_store_options_t){.read_only = true}, &f->s, &why),
+			 KMS_OK);
+	for (int i = 0; i < 20; i++)
+		backup_ok(f);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	int status = 0;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status)); /* it wrote to the end */
+	assert_int_equal(backup_read(f->file, provide, f, f->target, &why), KMS_OK);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -539,6 +584,7 @@ int main(void)
 		T(a_full_disk_leaves_no_half_backup),
 		T(each_allocation_may_fail),
 		T(a_backup_is_made_while_the_store_is_written),
+		T(a_backup_is_made_while_another_process_writes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
