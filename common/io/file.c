@@ -180,14 +180,14 @@ static kms_err_t put_in_place(const place_t *at, file_write_mode_t how, diag_t *
 }
 
 static kms_err_t write_in(const place_t *at, span_t content, unsigned mode, file_write_mode_t how,
-			  bool durable, diag_t *why)
+			  diag_t *why)
 {
 	SCOPED(closep)
 	int fd = openat(at->dir, at->tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, (mode_t)mode);
 	if (fd < 0)
 		return io_fail(why, "cannot create a file beside", at->path, errno);
 	kms_err_t e = fill(fd, at, content, mode, why);
-	if (e == KMS_OK && durable && fsync(fd) != 0)
+	if (e == KMS_OK && fsync(fd) != 0)
 		e = io_fail(why, "cannot make durable", at->path, errno);
 	/* some file systems report a failed write only here */
 	if (close(fd_take(&fd)) != 0 && e == KMS_OK)
@@ -199,25 +199,14 @@ static kms_err_t write_in(const place_t *at, span_t content, unsigned mode, file
 	return e;
 }
 
-static kms_err_t write_file(const char *path, span_t content, unsigned mode, file_write_mode_t how,
-			    bool durable, diag_t *why)
+kms_err_t file_write(const char *path, span_t content, unsigned mode, file_write_mode_t how, diag_t *why)
 {
 	if (mode != 0600 && mode != 0644)
 		return diag_fail(why, KMS_E_INVALID, "%s: mode %04o is neither 0600 nor 0644", path, mode);
 	SCOPED(place_close) place_t at = {.dir = -1};
 	KMS_TRY(place_open(path, &at, why));
-	KMS_TRY(write_in(&at, content, mode, how, durable, why));
-	if (durable && fsync(at.dir) != 0)
+	KMS_TRY(write_in(&at, content, mode, how, why));
+	if (fsync(at.dir) != 0)
 		return io_fail(why, "cannot make durable the folder of", path, errno);
 	return KMS_OK;
-}
-
-kms_err_t file_write(const char *path, span_t content, unsigned mode, file_write_mode_t how, diag_t *why)
-{
-	return write_file(path, content, mode, how, true, why);
-}
-
-kms_err_t file_write_fast(const char *path, span_t content, unsigned mode, diag_t *why)
-{
-	return write_file(path, content, mode, FILE_REPLACE, false, why);
 }

@@ -18,8 +18,6 @@ typedef enum file_write_mode { FILE_REPLACE, FILE_CREATE_ONLY } file_write_mode_
 /* Atomic and durable: temporary file with the final mode, fsync, rename (link for CREATE_ONLY: CONFLICT when
  * it exists), fsync of the folder. mode: 0600 or 0644. */
 KMS_MUST file_write(const char *path, span_t content, unsigned mode, file_write_mode_t how, diag_t *why);
-/* Atomic without fsync: for marks that may be lost. */
-KMS_MUST file_write_fast(const char *path, span_t content, unsigned mode, diag_t *why);
 
 /* Creates a folder 0700 where there is none; refuses one that others may write to. */
 KMS_MUST dir_ensure(const char *path, diag_t *why);

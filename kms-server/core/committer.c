@@ -9,7 +9,7 @@
 #define BATCH_MAX       512U /* requests in one transaction: bounds how long the first one waits */
 #define TICK_MS         500  /* deadlines of polls, gathered refusals, the mark, a full disk's retry */
 #define OUTCOME_WAIT_MS 50   /* how long an outcome waits for a commit to ride along with */
-#define MARK_EVERY_MS   200
+#define MARK_EVERY_MS   500  /* it costs two flushes */
 #define SWEEP_EVERY_MS  (INT64_C(600) * 1000)
 
 void committer_publish(core_t *c)
@@ -73,10 +73,12 @@ static void give_back(core_t *c, core_job_t *job)
 		job_free(job);
 		return;
 	}
-	if (job->parked) {
+	if (job->parked && polls_room(c, job)) {
 		joblist_add(&c->polls, job);
 		return;
 	}
+	if (job->parked) /* several of one identity in one batch */
+		job_problem(job, 429, "too-many-requests", 2, "Too many polls wait already.");
 	if (job->rq.op == OP_NODE_TASKS && job->deadline_ms != 0)
 		atomic_fetch_sub(&c->n_polls, 1);
 	job->done(job->ctx);
@@ -140,9 +142,12 @@ static void keep_outcome(core_t *c, core_job_t *job)
 	(void)pthread_mutex_unlock(&c->lock);
 }
 
-static void settle(core_t *c, core_job_t *const *job, size_t n, batch_result_t result)
+/* wrote: the batch added to the log, so that there is proof of space; one that wrote nothing proves nothing.
+ */
+static void settle(core_t *c, core_job_t *const *job, size_t n, batch_result_t result, bool wrote)
 {
-	set_full(c, result == BATCH_FULL);
+	if (result == BATCH_FULL || (result == BATCH_DONE && wrote))
+		set_full(c, result == BATCH_FULL);
 	if (result == BATCH_FAILED)
 		set_failed(c);
 	committer_publish(c);
@@ -171,6 +176,7 @@ static void run_batch(core_t *c, core_job_t *const *job, size_t n, bool *wake)
 	kms_err_t why = KMS_OK;
 	bool woke = false;
 	int64_t now = clock_now(&c->clock);
+	uint64_t before = c->log.head.size;
 	batch_result_t r = try_batch(c, job, n, now, &woke, &why);
 	if (r == BATCH_BROKEN && n > 1) {
 		for (size_t i = 0; i < n; i++)
@@ -184,7 +190,7 @@ static void run_batch(core_t *c, core_job_t *const *job, size_t n, bool *wake)
 		run_batch(c, job, 1, wake);
 		return;
 	}
-	settle(c, job, n, r);
+	settle(c, job, n, r, c->log.head.size > before);
 	*wake |= woke && r == BATCH_DONE;
 	committer_mark(c, now, false);
 }
@@ -202,33 +208,47 @@ static kms_err_t tick_writes(core_t *c, store_txn_t *t, int64_t now)
 	}
 	while (gather_take(c->gather, now, false, &row))
 		KMS_TRY(process_gathered(c, t, &row, now));
-	if (now - c->swept_ms >= SWEEP_EVERY_MS && !keyring_sealed(c->keys)) {
-		KMS_TRY(sweep(c, t, now));
-		c->swept_ms = now;
-	}
 	return KMS_OK;
 }
 
-static void tick(core_t *c, int64_t now)
+/* A transaction of its own: a damaged record must not keep refusals out of the log. */
+static kms_err_t sweep_writes(core_t *c, store_txn_t *t, int64_t now)
+{
+	c->swept_ms = now;
+	return sweep(c, t, now);
+}
+
+typedef kms_err_t (*tick_fn)(core_t *c, store_txn_t *t, int64_t now);
+
+static void tick_with(core_t *c, tick_fn writes, int64_t now)
 {
 	SCOPED(store_abortp) store_txn_t *t = NULL;
+	bool recovering = !atomic_load(&c->log_writable);
 	kms_err_t e = store_begin_write(c->store, c->log.head.size, &t);
 	if (e == KMS_OK)
-		e = tick_writes(c, t, now);
+		e = writes(c, t, now);
 	if (e == KMS_OK)
 		e = committer_commit(c, &t);
 	else
 		log_rollback(&c->log);
-	if (e == KMS_OK && !atomic_load(&c->log_writable))
+	if (e == KMS_OK && recovering)
 		c->refused_full = 0;
-	if (e == KMS_E_FULL || e == KMS_OK)
+	if (e == KMS_E_FULL || (e == KMS_OK && recovering))
 		set_full(c, e == KMS_E_FULL);
 	else if (e == KMS_E_IO)
 		set_failed(c);
-	else
+	else if (e != KMS_OK)
 		log_error("housekeeping failed: %s", kms_err_name(e));
 	committer_publish(c);
 	committer_mark(c, now, false);
+}
+
+static void tick(core_t *c, int64_t now)
+{
+	tick_with(c, tick_writes, now);
+	bool due = now - c->swept_ms >= SWEEP_EVERY_MS || now < c->swept_ms;
+	if (due && !keyring_sealed(c->keys) && atomic_load(&c->log_writable) && !atomic_load(&c->failed))
+		tick_with(c, sweep_writes, now);
 }
 
 /* Polls that are due, or all of them when there are new tasks, go back to the queue's front. */

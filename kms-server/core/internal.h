@@ -255,6 +255,8 @@ kms_err_t op_audit_get(op_t *op);
 KMS_MUST maint_task_done(op_t *op, const char *id, const path3_t *volume);
 /* audit.c: the answer to a query, read on the caller's thread. */
 KMS_MUST audit_query_run(store_t *s, const audit_query_t *q, buf_t *out);
+/* tasks.c: whether the job's identity may park one more poll. */
+bool polls_room(const core_t *c, const core_job_t *job);
 /* maintenance.c, for sweep.c */
 KMS_MUST maint_close(core_t *c, store_txn_t *t, const char *id, maint_rec_t *m, maint_state_t to);
 /* sys.c: opens the root key if the seal allows it. UNAVAILABLE: shares are missing. */

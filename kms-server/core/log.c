@@ -142,6 +142,7 @@ kms_err_t log_open_put(store_txn_t *t, uint64_t index, const open_release_t *o)
 	buf_lp_str(&b, o->actor);
 	buf_lp_str(&b, o->request_id);
 	buf_lp_str(&b, o->uid);
+	buf_lp_str(&b, o->operation);
 	KMS_TRY(b.err);
 	return store_put(t, STORE_OPEN, span_of(key, sizeof key), buf_span(&b));
 }
@@ -160,6 +161,7 @@ kms_err_t log_open_take(store_txn_t *t, uint64_t index, open_release_t *out)
 	reader_lp_str(&r, o.actor, sizeof o.actor);
 	reader_lp_str(&r, o.request_id, sizeof o.request_id);
 	reader_lp_str(&r, o.uid, sizeof o.uid);
+	reader_lp_str(&r, o.operation, sizeof o.operation);
 	KMS_TRY(reader_done(&r));
 	KMS_TRY(store_del(t, STORE_OPEN, span_of(key, sizeof key)));
 	*out = o;
@@ -207,5 +209,6 @@ kms_err_t core_log_mark_write(const char *dir, const log_head_t *head, diag_t *w
 	hex_encode(span_of(head->last, sizeof head->last), hex);
 	(void)snprintf(line, sizeof line, "claviger-log-head 1 %" PRIu32 " %" PRIu64 " %s\n", head->epoch,
 		       head->size, hex);
-	return file_write_fast(path, span_str(line), 0600, why);
+	/* flushed before the rename: an empty mark after a power loss would refuse a good database */
+	return file_write(path, span_str(line), 0600, FILE_REPLACE, why);
 }

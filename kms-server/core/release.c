@@ -95,6 +95,7 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 	(void)snprintf(open.actor, sizeof open.actor, "%s", op->actor);
 	memcpy(open.request_id, op->rq->request_id, sizeof open.request_id);
 	memcpy(open.uid, e.uid, sizeof open.uid);
+	(void)snprintf(open.operation, sizeof open.operation, "%s", e.operation);
 	return log_open_put(op->txn, r->event, &open);
 }
 

@@ -41,7 +41,8 @@ static kms_err_t complete_open(core_t *c, store_txn_t *t, int64_t now)
 		uint64_t index;
 		KMS_TRY(log_open_take(t, at, &o));
 		(void)snprintf(uid, sizeof uid, "%s/%s/%s", o.customer, o.service, o.volume);
-		const core_op_info_t *info = core_op_info(OP_VOLUME_RELEASE);
+		bool stage = strcmp(o.operation, core_op_info(OP_ROTATION_STAGE)->action) == 0;
+		const core_op_info_t *info = core_op_info(stage ? OP_ROTATION_STAGE : OP_VOLUME_RELEASE);
 		event_t ev = {.time_ms = now,
 			      .operation = info->action,
 			      .class_uid = info->class_uid,

@@ -1,6 +1,7 @@
 #include "kms-server/core/internal.h"
 
 #include "common/base/scope.h"
+#include "common/io/log.h"
 
 /* Each table is walked by key with a fresh cursor after every write (a write ends a cursor). */
 typedef kms_err_t (*visit_fn)(core_t *c, store_txn_t *t, const char *key, span_t value, int64_t now_ms,
@@ -28,7 +29,11 @@ static kms_err_t walk(core_t *c, store_txn_t *t, store_table_t table, visit_fn v
 			if (last[0] != '\0' && span_eq(key, span_str(last)))
 				continue;
 			KMS_TRY(copy_key(key, last));
-			KMS_TRY(visit(c, t, last, value, now_ms, &wrote));
+			kms_err_t visited = visit(c, t, last, value, now_ms, &wrote);
+			if (visited == KMS_E_INTEGRITY && !wrote)
+				log_error("housekeeping: the record %s failed its integrity check", last);
+			else
+				KMS_TRY(visited);
 		}
 	}
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;

@@ -100,17 +100,21 @@ static kms_err_t hand_out(op_t *op, const node_task_t *t, json_t *tasks)
 	return json_array_append_new(tasks, item) == 0 ? KMS_OK : KMS_E_NOMEM;
 }
 
+bool polls_room(const core_t *c, const core_job_t *job)
+{
+	size_t mine = 0;
+	for (const core_job_t *p = c->polls.first; p != NULL; p = p->next)
+		mine += ct_equal(p->rq.caller.id.spki, job->rq.caller.id.spki, SPKI_HASH_LEN) ? 1U : 0U;
+	return mine < POLLS_A_NODE;
+}
+
 /* Parks the poll until there is work or its time has come. */
 static kms_err_t park(op_t *op, int64_t wait_s)
 {
 	core_t *c = op->core;
 	core_job_t *job = op->job;
 	if (job->deadline_ms == 0) {
-		size_t mine = 0;
-		for (const core_job_t *p = c->polls.first; p != NULL; p = p->next)
-			mine += ct_equal(p->rq.caller.id.spki, op->rq->caller.id.spki, SPKI_HASH_LEN) ? 1U
-												      : 0U;
-		if (mine >= POLLS_A_NODE || atomic_load(&c->n_polls) >= c->max_polls)
+		if (!polls_room(c, job) || atomic_load(&c->n_polls) >= c->max_polls)
 			return op_refuse(op, KMS_E_FULL, 429, "too-many-requests",
 					 "Too many polls wait already.");
 		job->deadline_ms = op->now_ms + wait_s * 1000;

@@ -21,7 +21,7 @@
 
 static void write_file(const char *path, span_t s, unsigned mode)
 {
-	assert_int_equal(file_write_fast(path, s, mode, NULL), KMS_OK);
+	assert_int_equal(file_write(path, s, mode, FILE_REPLACE, NULL), KMS_OK);
 }
 
 static void make_client(pki_t *p, const x509_ca_t *ca, const secret_t *ca_key, int64_t now)

@@ -59,7 +59,7 @@ static int asked_in_child(const pki_t *own, const pki_t *other, int port_pipe)
 	if (!hashed_name(buf_span(&other->ca_pem), name, sizeof name) ||
 	    path_join(other->dir, name, &path) != KMS_OK)
 		return SETUP_FAILED;
-	if (file_write_fast(path, buf_span(&other->ca_pem), 0644, NULL) != KMS_OK)
+	if (file_write(path, buf_span(&other->ca_pem), 0644, FILE_REPLACE, NULL) != KMS_OK)
 		return SETUP_FAILED;
 	if (!trust_as_the_system(other->dir))
 		return unlink(path) == 0 ? CANNOT_MOUNT : SETUP_FAILED;

@@ -94,7 +94,7 @@ static int tear_down(void **state)
 
 static void content(const char *text)
 {
-	assert_int_equal(file_write_fast(file, span_str(text), 0600, NULL), KMS_OK);
+	assert_int_equal(file_write(file, span_str(text), 0600, FILE_REPLACE, NULL), KMS_OK);
 }
 
 #define ARGS_MAX 12
@@ -304,15 +304,15 @@ static void test_zero_bytes_and_size(void **state)
 	SCOPED(buf_free) buf_t big = BUF_INIT;
 	const char *none[] = {NULL};
 	diag_t why = {{0}};
-	assert_int_equal(file_write_fast(file, span_of("name = a\0b\n", 11), 0600, NULL), KMS_OK);
+	assert_int_equal(file_write(file, span_of("name = a\0b\n", 11), 0600, FILE_REPLACE, NULL), KMS_OK);
 	assert_int_equal(load(none, file, &c, &why), KMS_E_INVALID);
 	assert_non_null(strstr(why.text, ":1: a control character"));
 	for (unsigned i = 0; i < 70000; i++)
 		buf_u8(&big, '#');
-	assert_int_equal(file_write_fast(file, buf_span(&big), 0600, NULL), KMS_OK);
+	assert_int_equal(file_write(file, buf_span(&big), 0600, FILE_REPLACE, NULL), KMS_OK);
 	assert_int_equal(load(none, file, &c, &why), KMS_E_INVALID);
 	big.n = 5000;
-	assert_int_equal(file_write_fast(file, buf_span(&big), 0600, NULL), KMS_OK);
+	assert_int_equal(file_write(file, buf_span(&big), 0600, FILE_REPLACE, NULL), KMS_OK);
 	assert_int_equal(load(none, file, &c, &why), KMS_E_INVALID);
 	assert_non_null(strstr(why.text, "longer than"));
 	assert_int_equal(load(none, "/nonexistent/none.conf", &c, &why),

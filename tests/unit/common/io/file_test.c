@@ -140,8 +140,8 @@ static void test_no_reader_sees_a_wider_mode(void **state)
 	pthread_t t;
 	(void)umask(0);
 	assert_int_equal(pthread_create(&t, NULL, look_at_modes, &r), 0);
-	for (unsigned i = 0; i < 2000 || (atomic_load(&r.looks) < 100 && i < 200000); i++)
-		assert_int_equal(file_write_fast(r.w->path, span_str("secret"), 0600, NULL), KMS_OK);
+	for (unsigned i = 0; i < 300 || (atomic_load(&r.looks) < 100 && i < 20000); i++)
+		assert_int_equal(file_write(r.w->path, span_str("secret"), 0600, FILE_REPLACE, NULL), KMS_OK);
 	atomic_store(&r.stop, true);
 	assert_int_equal(pthread_join(t, NULL), 0);
 	assert_true(atomic_load(&r.looks) > 0);
@@ -214,10 +214,6 @@ static void test_durable_syncs_file_and_folder(void **state)
 	const world_t *w = *state;
 	assert_int_equal(file_write(w->path, span_str("x"), 0600, FILE_REPLACE, NULL), KMS_OK);
 	assert_int_equal(calls_created().fsyncs, 2);
-	calls_forget();
-	assert_int_equal(file_write_fast(w->path, span_str("y"), 0600, NULL), KMS_OK);
-	assert_int_equal(calls_created().fsyncs, 0);
-	assert_content(w->path, "y");
 }
 
 static void test_rename_is_atomic_for_readers(void **state)
@@ -226,12 +222,12 @@ static void test_rename_is_atomic_for_readers(void **state)
 	char a[512], b[512];
 	memset(a, 'a', sizeof a);
 	memset(b, 'b', sizeof b);
-	for (unsigned i = 0; i < 500; i++) {
+	for (unsigned i = 0; i < 100; i++) {
 		span_t content = i % 2 == 0 ? span_of(a, sizeof a) : span_of(b, sizeof b);
-		assert_int_equal(file_write_fast(w->path, content, 0600, NULL), KMS_OK);
+		assert_int_equal(file_write(w->path, content, 0600, FILE_REPLACE, NULL), KMS_OK);
 		int held = open(w->path, O_RDONLY);
 		/* a reader that opened before the next write keeps a whole file */
-		assert_int_equal(file_write_fast(w->path, span_str("short"), 0600, NULL), KMS_OK);
+		assert_int_equal(file_write(w->path, span_str("short"), 0600, FILE_REPLACE, NULL), KMS_OK);
 		char got[600];
 		assert_int_equal(read(held, got, sizeof got), sizeof a);
 		assert_memory_equal(got, content.p, sizeof a);

@@ -105,7 +105,7 @@ static void make(const world_t *w, const char *path, const char *text)
 		*s = '/';
 	}
 	if (text != NULL)
-		assert_int_equal(file_write_fast(full, span_str(text), 0600, NULL), KMS_OK);
+		assert_int_equal(file_write(full, span_str(text), 0600, FILE_REPLACE, NULL), KMS_OK);
 }
 
 static int remove_tree(const char *path)
