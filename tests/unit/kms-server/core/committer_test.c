@@ -224,6 +224,28 @@ static void test_polls_are_limited(void **state)
 	assert_int_equal(finish(f, p[2]), 503);
 }
 
+/* Three of one node that come in one batch, while a commit is held up before them. */
+static void test_polls_are_limited_within_a_batch(void **state)
+{
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	const ask_t poll = poll_for(&w->n1, "wait=60"), other = {.op = OP_CUSTOMER_LIST};
+	watch_hold(f->store);
+	pending_t *first = submit(f, &other);
+	watch_held(f->store);
+	pending_t *p[3];
+	for (size_t i = 0; i < 3; i++)
+		p[i] = submit(f, &poll);
+	watch_release(f->store);
+	assert_int_equal(finish(f, first), 200);
+	assert_int_equal(finish(f, p[2]), 429);
+	assert_false(fixture_done(p[0], 100));
+	assert_false(fixture_done(p[1], 100));
+	core_stop(f->core);
+	assert_int_equal(finish(f, p[0]), 503);
+	assert_int_equal(finish(f, p[1]), 503);
+}
+
 /* --- limits and the end --- */
 
 static void test_queue_is_limited(void **state)
@@ -325,6 +347,7 @@ int main(void)
 		T(test_poll_parks_and_wakes),
 		T(test_poll_ends_by_its_own_deadline),
 		T(test_polls_are_limited),
+		T(test_polls_are_limited_within_a_batch),
 		T(test_queue_is_limited),
 		T(test_budget),
 		T(test_refusals_are_gathered),

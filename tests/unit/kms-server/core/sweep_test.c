@@ -142,6 +142,25 @@ static void test_a_sealed_server_destroys_nothing(void **state)
 	assert_true(wait_events_with(w->f, 0, "key.destroy", "done", 1));
 }
 
+/* A damaged record keeps neither the others' destruction nor the refusals of strangers out of the log. */
+static void test_a_damaged_record_stops_nothing_else(void **state)
+{
+	world_t *w = *state;
+	make_volume(w->f, &w->n1, "acme/db/a0"); /* before v1 in the table */
+	SCOPED(buf_free) buf_t raw = BUF_INIT;
+	raw_get(w->f, STORE_VOLUMES, "acme/db/a0", &raw);
+	raw.p[3] ^= 1;
+	raw_put(w->f, STORE_VOLUMES, "acme/db/a0", buf_span(&raw));
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_DELETE, .path = "acme/db/v1"});
+	for (int i = 0; i < 3; i++)
+		fixture_refused(w->f, 401, "no-certificate",
+				&(ask_t){.op = OP_CUSTOMER_LIST, .who = &nobody});
+	fixture_pass(w->f, 8 * DAY_MS);
+	assert_true(wait_events_with(w->f, 0, "key.destroy", "done", 1));
+	assert_true(
+		wait_events_with(w->f, 0, "customer.list", "no-certificate", 2)); /* the first, the rest */
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -150,6 +169,7 @@ int main(void)
 		T(test_restored_in_time_is_not_destroyed),
 		T(test_old_records_go),
 		T(test_a_sealed_server_destroys_nothing),
+		T(test_a_damaged_record_stops_nothing_else),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
