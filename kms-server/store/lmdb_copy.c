@@ -6,9 +6,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <time.h>
 
 #define SNAPSHOT_WAIT_MS 10000
-#define SNAPSHOT_TRIES   2000
+#define SNAPSHOT_TRY_S   20
 
 struct lmdb_copy {
 	lmdb_env_t *env;
@@ -57,6 +58,13 @@ static size_t last_commit(const lmdb_env_t *env)
 	return info.me_last_txnid;
 }
 
+static time_t seconds_now(void)
+{
+	struct timespec t = {0};
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
 static kms_err_t open_pipe(lmdb_copy_t *c)
 {
 	int fds[2] = {-1, -1};
@@ -94,7 +102,8 @@ static kms_err_t run_until_snapshot(lmdb_copy_t *c)
  * outrun: a try takes a millisecond or two. */
 static kms_err_t run_until_exact(lmdb_copy_t *c)
 {
-	for (unsigned i = 0; i < SNAPSHOT_TRIES; i++) {
+	const time_t end = seconds_now() + SNAPSHOT_TRY_S;
+	while (seconds_now() < end) {
 		size_t commit = 0;
 		KMS_TRY(count_tables(c, &commit));
 		KMS_TRY(open_pipe(c));
