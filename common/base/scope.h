@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define SCOPED(fn) __attribute__((cleanup(fn)))
@@ -20,9 +21,11 @@
 /* For `SCOPED(freep) char *p = NULL;` of any pointer type. */
 static inline void freep(void *pp)
 {
-	void **p = pp;
-	free(*p);
-	*p = NULL;
+	void *p; /* copied: a char * may not be read through a void ** */
+	memcpy(&p, pp, sizeof p);
+	free(p);
+	p = NULL;
+	memcpy(pp, &p, sizeof p);
 }
 
 /* For `SCOPED(closep) int fd = -1;` */

@@ -11,7 +11,6 @@
 /* No lock: LMDB lets a reader of another process see one consistent state while the server writes on. */
 static kms_err_t backup(const char *dir, const char *file, diag_t *why)
 {
-	SCOPED(freep) char *db = NULL;
 	SCOPED(store_closep) store_t *store = NULL;
 	SCOPED(server_files_free) server_files_t files = {.key = NULL};
 	SCOPED(secret_freep) secret_t *key = NULL;
@@ -20,6 +19,7 @@ static kms_err_t backup(const char *dir, const char *file, diag_t *why)
 	const lmdb_store_options_t o = {.read_only = true};
 	KMS_TRY(server_dir_load(dir, &files, why));
 	KMS_TRY(server_dir_read_secret(dir, SERVER_DIR_BACKUP, &key, why));
+	SCOPED(freep) char *db = NULL;
 	KMS_TRY(path_join(dir, SERVER_DIR_DB, &db));
 	KMS_TRY(lmdb_store_open(db, &o, &store, why));
 	KMS_TRY(bundle_make(store, &files, key, &header));

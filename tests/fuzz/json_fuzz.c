@@ -35,7 +35,8 @@ static void read_it(const json_t *j, bool strict)
 	kms_err_t e = json_read(j, fields, sizeof fields / sizeof *fields, strict, &body, &why);
 	MUST_HOLD(e == KMS_OK || e == KMS_E_INVALID);
 	if (e != KMS_OK)
-		MUST_HOLD(memcmp(&body, &before, sizeof body) == 0 && why.text[0] != '\0');
+		MUST_HOLD(span_eq(span_of(&body, sizeof body), span_of(&before, sizeof before)) &&
+			  why.text[0] != '\0');
 }
 
 static void write_it(const json_t *j)

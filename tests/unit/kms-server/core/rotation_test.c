@@ -268,6 +268,7 @@ static void test_secrets_keep_their_bytes(void **state)
 
 #define ZEROS64 "0000000000000000000000000000000000000000000000000000000000000000"
 
+/* NOLINTNEXTLINE(readability-function-size): a table */
 static void test_refusals(void **state)
 {
 	world_t *w = *state;

@@ -80,6 +80,7 @@ static void test_fingerprint_is_set_once(void **state)
 	answer_free(&a);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): a table */
 static void test_refusals(void **state)
 {
 	world_t *w = *state;
