@@ -2,30 +2,7 @@
  * no secret is in one that was not committed, and afterwards everything is as it was or as it should be. */
 #include "common/base/scope.h"
 #include "tests/support/allocfail.h"
-#include "tests/unit/kms-server/core/core_fixture.h"
-
-typedef struct world {
-	fixture_t *f;
-	caller_t n1;
-} world_t;
-
-static int setup(void **state)
-{
-	world_t *w = calloc(1, sizeof *w);
-	assert_non_null(w);
-	w->f = fixture_new(FIXTURE_KEYFILE);
-	w->n1 = make_main(w->f);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_t *w = *state;
-	fixture_free(w->f);
-	free(w);
-	return 0;
-}
+#include "tests/unit/kms-server/core/world.h"
 
 /* A store whose commit found no memory does not know what it did; such a run ends and starts again. */
 static void start_again_if_failed(fixture_t *f)
@@ -145,7 +122,7 @@ static void test_writing(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_release), T(test_batch_release), T(test_stage), T(test_reading), T(test_writing),
 	};

@@ -1,33 +1,10 @@
 /* Promises 1 and 3 of the design: no record, no key; and a database that is not the one acknowledged is not
  * served from. */
 #include "common/base/scope.h"
-#include "tests/unit/kms-server/core/core_fixture.h"
+#include "tests/unit/kms-server/core/world.h"
 
 #include <sys/stat.h>
 #include <time.h>
-
-typedef struct world {
-	fixture_t *f;
-	caller_t n1;
-} world_t;
-
-static int setup(void **state)
-{
-	world_t *w = calloc(1, sizeof *w);
-	assert_non_null(w);
-	w->f = fixture_new(FIXTURE_KEYFILE);
-	w->n1 = make_main(w->f);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_t *w = *state;
-	fixture_free(w->f);
-	free(w);
-	return 0;
-}
 
 static void assert_health(fixture_t *f, int status, const char *text)
 {
@@ -379,7 +356,7 @@ static void test_changed_event_at_the_mark(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_full_disk),
 		T(test_full_in_a_put),

@@ -1,28 +1,5 @@
 #include "common/base/scope.h"
-#include "tests/unit/kms-server/core/core_fixture.h"
-
-typedef struct world {
-	fixture_t *f;
-	caller_t n1;
-} world_t;
-
-static int setup(void **state)
-{
-	world_t *w = calloc(1, sizeof *w);
-	assert_non_null(w);
-	w->f = fixture_new(FIXTURE_KEYFILE);
-	w->n1 = make_main(w->f);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_t *w = *state;
-	fixture_free(w->f);
-	free(w);
-	return 0;
-}
+#include "tests/unit/kms-server/core/world.h"
 
 static void test_one_volume(void **state)
 {
@@ -309,7 +286,7 @@ static void test_secret_is_nowhere_in_the_store(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_one_volume),
 		T(test_two_events),

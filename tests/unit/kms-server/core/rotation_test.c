@@ -1,30 +1,7 @@
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
-#include "tests/unit/kms-server/core/core_fixture.h"
-
-typedef struct world {
-	fixture_t *f;
-	caller_t n1;
-} world_t;
-
-static int setup(void **state)
-{
-	world_t *w = calloc(1, sizeof *w);
-	assert_non_null(w);
-	w->f = fixture_new(FIXTURE_KEYFILE);
-	w->n1 = make_main(w->f);
-	*state = w;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	world_t *w = *state;
-	fixture_free(w->f);
-	free(w);
-	return 0;
-}
+#include "tests/unit/kms-server/core/world.h"
 
 static void proof_of(const char *nonce64, char hex[65])
 {
@@ -436,7 +413,7 @@ static void test_many_rotations(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_all_orders),
 		T(test_a_stage_after_promote_returns_both),
