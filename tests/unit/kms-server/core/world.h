@@ -1,4 +1,5 @@
-/* The world that most tests start from: a key-file seal, and acme/db with node n1 and its active volume v1. */
+/* The world that most tests start from: a key-file seal, and acme/db with node n1 and its active volume v1.
+ */
 #ifndef CLAVIGER_TESTS_UNIT_KMS_SERVER_CORE_WORLD_H
 #define CLAVIGER_TESTS_UNIT_KMS_SERVER_CORE_WORLD_H
 
