@@ -454,6 +454,8 @@ static void test_csr_refusals(void **state)
 		uint8_t old = csr.p[i];
 		if (i < 36 || old == '\n' || old == '-' || old == '=')
 			continue;
+		if (i + 1 < csr.n && csr.p[i + 1] == '=')
+			continue; /* its low bits stand for nothing, and OpenSSL does not look at them */
 		csr.p[i] = old == 'A' ? 'B' : 'A';
 		if (x509_csr_check(buf_span(&csr), spki, &why) == KMS_E_INVALID)
 			changed++;

@@ -532,7 +532,7 @@ static void commit_for_ever(const char *db, int ready)
 	for (uint64_t i = 100; add_event(s, i) == KMS_OK; i++) {
 		if (i == 110)
 			(void)!write(ready, "y", 1);
-		(void)usleep(1000); /* what a committer takes to gather and decide */
+		(void)usleep(20000); /* a try must fit between two commits, under a sanitizer too */
 	}
 	_exit(1);
 }
