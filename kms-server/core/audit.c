@@ -81,18 +81,12 @@ kms_err_t op_audit_list(op_t *op)
 	return KMS_OK;
 }
 
-static void index_key(uint64_t index, uint8_t out[8])
-{
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(index >> (8 * (7 - i)));
-}
-
 kms_err_t op_audit_get(op_t *op)
 {
 	uint8_t key[8];
 	span_t bytes = {0};
 	json_t *event = NULL;
-	index_key(op->rq->index, key);
+	log_key(op->rq->index, key);
 	KMS_TRY(store_get(op->txn, STORE_EVENTS, span_of(key, sizeof key), &bytes));
 	kms_err_t e = json_parse(bytes, EVENT_MAX, &event, NULL);
 	KMS_TRY(e == KMS_E_INVALID ? KMS_E_INTEGRITY : e);
@@ -196,7 +190,7 @@ static kms_err_t read_page(store_txn_t *t, const audit_query_t *q, page_t *p, bu
 	uint64_t start = q->has_cursor ? q->cursor : q->ascending ? 0 : q->end - 1;
 	if (start >= q->end)
 		return KMS_OK;
-	index_key(start, from);
+	log_key(start, from);
 	KMS_TRY(store_seek(t, STORE_EVENTS, span_of(from, sizeof from), q->ascending ? STORE_UP : STORE_DOWN,
 			   &c));
 	while ((e = store_next(c, &key, &bytes)) == KMS_OK) {

@@ -204,7 +204,7 @@ static kms_err_t tick_writes(core_t *c, store_txn_t *t, int64_t now)
 		char text[80];
 		(void)snprintf(text, sizeof text, "%u requests were refused for want of space",
 			       c->refused_full);
-		KMS_TRY(process_system(c, t, "log.recovered", 6, "done", text, now));
+		KMS_TRY(log_system(&c->log, t, "log.recovered", 6, "done", text, now));
 	}
 	while (gather_take(c->gather, now, false, &row))
 		KMS_TRY(process_gathered(c, t, &row, now));

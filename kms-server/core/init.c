@@ -84,26 +84,11 @@ static kms_err_t put_operator(store_txn_t *t, const secret_t *root, const core_i
 	return record_put_operator(t, mac, o->operator_name, &rec);
 }
 
-static kms_err_t log_system(store_txn_t *t, const char *operation, int activity, const char *detail,
-			    int64_t now)
+static kms_err_t record(store_txn_t *t, const char *operation, int activity, const char *detail, int64_t now)
 {
 	audit_log_t log;
-	uint64_t index;
-	event_t e = {.time_ms = now,
-		     .operation = operation,
-		     .class_uid = 6002,
-		     .activity_id = activity,
-		     .success = true,
-		     .status_code = "done",
-		     .status_detail = detail,
-		     .actor_name = "kms-server",
-		     .actor_type = "system",
-		     .decision = "allow",
-		     .statement = "system",
-		     .resource_type = "sys",
-		     .resource_uid = "kms-server"};
 	KMS_TRY(log_load(&log, t));
-	return log_append(&log, t, &e, &index);
+	return log_system(&log, t, operation, activity, "done", detail, now);
 }
 
 static kms_err_t write_all(store_txn_t *t, const core_init_options_t *o, const secret_t *ca_key,
@@ -123,7 +108,7 @@ static kms_err_t write_all(store_txn_t *t, const core_init_options_t *o, const s
 	KMS_TRY(put_wrapped(t, "ca.key", root, &ca_id, ca_key));
 	KMS_TRY(put_wrapped(t, "backup.key", root, &backup_id, o->backup_key));
 	KMS_TRY(put_operator(t, root, o, r, why));
-	return log_system(t, "server.init", 1, "", clock_now(&o->clock));
+	return record(t, "server.init", 1, "", clock_now(&o->clock));
 }
 
 static kms_err_t init(const core_init_options_t *o, core_init_result_t *r, diag_t *why)
@@ -216,7 +201,7 @@ kms_err_t core_restore_mark(store_t *s, const kms_clock_t *clock, const log_head
 	KMS_TRY(store_begin_write(s, head.size, &t));
 	uint32_t epoch = (lost->epoch > head.epoch ? lost->epoch : head.epoch) + 1;
 	KMS_TRY(put_epoch(t, epoch));
-	KMS_TRY(log_system(t, "server.restore", 8, detail, clock_now(clock)));
+	KMS_TRY(record(t, "server.restore", 8, detail, clock_now(clock)));
 	kms_err_t e = store_commit(TAKE(t));
 	return e == KMS_OK
 		       ? e

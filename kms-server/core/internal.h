@@ -189,9 +189,6 @@ KMS_MUST process_job(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms,
 /* The events that tell how releases ended. */
 KMS_MUST process_outcome(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms);
 KMS_MUST process_gathered(core_t *c, store_txn_t *t, const gather_row_t *row, int64_t now_ms);
-/* An event of the server itself. */
-KMS_MUST process_system(core_t *c, store_txn_t *t, const char *operation, int activity, const char *code,
-			const char *detail, int64_t now_ms);
 /* The problem of a job that could not be processed at all. */
 void job_problem(core_job_t *job, int status, const char *slug, uint32_t retry_after, const char *detail);
 void job_free(core_job_t *job);

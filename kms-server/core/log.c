@@ -11,12 +11,6 @@
 
 #define MARK_NAME "log.head"
 
-static void index_key(uint64_t index, uint8_t out[8])
-{
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(index >> (8 * (7 - i)));
-}
-
 static kms_err_t load_epoch(store_txn_t *t, uint32_t *out)
 {
 	span_t v = {0};
@@ -34,7 +28,7 @@ static kms_err_t load_last(store_txn_t *t, log_head_t *h)
 	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
 	uint8_t want[8];
 	span_t key = {0}, bytes = {0};
-	index_key(h->size - 1, want);
+	log_key(h->size - 1, want);
 	KMS_TRY(store_seek(t, STORE_EVENTS, span_of(NULL, 0), STORE_DOWN, &c));
 	KMS_TRY(store_next(c, &key, &bytes));
 	if (!span_eq(key, span_of(want, sizeof want)))
@@ -68,7 +62,7 @@ kms_err_t log_check_at(store_t *s, const log_head_t *mark, diag_t *why)
 	uint8_t key[8], hash[SHA256_LEN];
 	span_t bytes = {0};
 	KMS_TRY(store_begin_read(s, &t));
-	index_key(mark->size - 1, key);
+	log_key(mark->size - 1, key);
 	kms_err_t e = store_get(t, STORE_EVENTS, span_of(key, sizeof key), &bytes);
 	if (e == KMS_OK)
 		KMS_TRY(crypto_sha256(bytes, hash));
@@ -123,7 +117,7 @@ kms_err_t log_append(audit_log_t *l, store_txn_t *t, event_t *e, uint64_t *index
 	KMS_TRY(chain_next(t, e, at));
 	SCOPED(buf_free) buf_t bytes = BUF_INIT;
 	KMS_TRY(event_encode(e, &bytes));
-	index_key(at, key);
+	log_key(at, key);
 	KMS_TRY(store_put(t, STORE_EVENTS, span_of(key, sizeof key), buf_span(&bytes)));
 	KMS_TRY(crypto_sha256(buf_span(&bytes), l->pending.last));
 	l->pending.size = at + 1;
@@ -131,11 +125,31 @@ kms_err_t log_append(audit_log_t *l, store_txn_t *t, event_t *e, uint64_t *index
 	return KMS_OK;
 }
 
+kms_err_t log_system(audit_log_t *l, store_txn_t *t, const char *operation, int activity, const char *code,
+		     const char *detail, int64_t now_ms)
+{
+	uint64_t index;
+	event_t e = {.time_ms = now_ms,
+		     .operation = operation,
+		     .class_uid = 6002,
+		     .activity_id = activity,
+		     .success = true,
+		     .status_code = code,
+		     .status_detail = detail,
+		     .actor_name = "kms-server",
+		     .actor_type = "system",
+		     .decision = "allow",
+		     .statement = "system",
+		     .resource_type = "sys",
+		     .resource_uid = "kms-server"};
+	return log_append(l, t, &e, &index);
+}
+
 kms_err_t log_open_put(store_txn_t *t, uint64_t index, const open_release_t *o)
 {
 	uint8_t key[8];
 	SCOPED(buf_free) buf_t b = BUF_INIT;
-	index_key(index, key);
+	log_key(index, key);
 	buf_lp_str(&b, o->customer);
 	buf_lp_str(&b, o->service);
 	buf_lp_str(&b, o->volume);
@@ -152,7 +166,7 @@ kms_err_t log_open_take(store_txn_t *t, uint64_t index, open_release_t *out)
 	uint8_t key[8];
 	span_t v = {0};
 	open_release_t o;
-	index_key(index, key);
+	log_key(index, key);
 	KMS_TRY(store_get(t, STORE_OPEN, span_of(key, sizeof key), &v));
 	reader_t r = reader_of(v);
 	reader_lp_str(&r, o.customer, sizeof o.customer);

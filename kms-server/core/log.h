@@ -35,8 +35,19 @@ static inline void log_rollback(audit_log_t *l)
 	l->pending = l->head;
 }
 
+/* An event's key in STORE_EVENTS and STORE_OPEN: big-endian, so that the order of keys is that of events. */
+static inline void log_key(uint64_t index, uint8_t out[8])
+{
+	for (unsigned i = 0; i < 8; i++)
+		out[i] = (uint8_t)(index >> (8 * (7 - i)));
+}
+
 /* Fills sequence, previous and uid; yields the index. */
 KMS_MUST log_append(audit_log_t *l, store_txn_t *t, event_t *e, uint64_t *index);
+
+/* An event of the server itself (OCSF class 6002), of the deployment's own chain. */
+KMS_MUST log_system(audit_log_t *l, store_txn_t *t, const char *operation, int activity, const char *code,
+		    const char *detail, int64_t now_ms);
 
 /* A release whose intent is event `index`: open until its outcome is written. value: what log_open_take gives
  * back. */

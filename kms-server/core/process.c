@@ -424,23 +424,3 @@ kms_err_t process_gathered(core_t *c, store_txn_t *t, const gather_row_t *row, i
 		     .count = row->count};
 	return log_append(&c->log, t, &e, &index);
 }
-
-kms_err_t process_system(core_t *c, store_txn_t *t, const char *operation, int activity, const char *code,
-			 const char *detail, int64_t now_ms)
-{
-	uint64_t index;
-	event_t e = {.time_ms = now_ms,
-		     .operation = operation,
-		     .class_uid = 6002,
-		     .activity_id = activity,
-		     .success = true,
-		     .status_code = code,
-		     .status_detail = detail,
-		     .actor_name = "kms-server",
-		     .actor_type = "system",
-		     .decision = "allow",
-		     .statement = "system",
-		     .resource_type = "sys",
-		     .resource_uid = "kms-server"};
-	return log_append(&c->log, t, &e, &index);
-}

@@ -70,8 +70,8 @@ static kms_err_t first_commit(core_t *c)
 	KMS_TRY(store_begin_write(c->store, c->log.head.size, &t));
 	kms_err_t e = complete_open(c, t, now);
 	if (e == KMS_OK)
-		e = process_system(c, t, "server.start", 3, keyring_sealed(c->keys) ? "sealed" : "unsealed",
-				   "", now);
+		e = log_system(&c->log, t, "server.start", 3, keyring_sealed(c->keys) ? "sealed" : "unsealed",
+			       "", now);
 	if (e != KMS_OK) {
 		log_rollback(&c->log);
 		return e;
@@ -186,7 +186,7 @@ static kms_err_t last_commit(core_t *c)
 		KMS_TRY(process_outcome(c, t, job, now));
 	while (gather_take(c->gather, now, true, &row))
 		KMS_TRY(process_gathered(c, t, &row, now));
-	KMS_TRY(process_system(c, t, "server.stop", 4, "done", "", now));
+	KMS_TRY(log_system(&c->log, t, "server.stop", 4, "done", "", now));
 	return committer_commit(c, &t);
 }
 
