@@ -83,6 +83,8 @@ kms_err_t curl_err(const transfer_error_t *t, diag_t *why)
 		return diag_fail(why, KMS_E_INVALID, "%s: %s", t->url, text_of(t));
 	case CURLE_OUT_OF_MEMORY:
 		return diag_fail(why, KMS_E_NOMEM, "%s: not enough memory", t->url);
+	case CURLE_ABORTED_BY_CALLBACK:
+		return diag_fail(why, KMS_E_UNAVAILABLE, "%s: given up, the program stops", t->url);
 	case CURLE_OPERATION_TIMEDOUT:
 		return diag_fail(why, KMS_E_UNAVAILABLE,
 				 t->sent ? "%s: no answer in time" : "%s: no connection in time", t->url);

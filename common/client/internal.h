@@ -21,6 +21,9 @@ struct client {
 	char *user_agent;
 	buf_t ca, cert;
 	secret_t *key;
+	secret_t *token;
+	bool tls12, plain_loopback;
+	const atomic_bool *stop; /* borrowed, or NULL */
 	unsigned handshakes;
 	char error[CURL_ERROR_SIZE];
 };
@@ -39,19 +42,15 @@ typedef struct transfer_error {
 } transfer_error_t;
 kms_err_t curl_err(const transfer_error_t *t, diag_t *why);
 
+/* What says how a TLS server is known: verified against exactly these CA certificates, which must live as
+ * long as the handle. on_handshake: CURLOPT_SSL_CTX_FUNCTION. */
+CURLcode tls_trust(CURL *h, span_t ca, bool tls12, curl_ssl_ctx_callback on_handshake, void *ctx);
+
 /* Sets on the handle all that is the same for every request. */
 KMS_MUST transfer_prepare(client_t *c, diag_t *why);
 
-typedef struct request {
-	const char *method;
-	const char *path;
-	span_t body;
-	const char *idempotency_key;
-	unsigned timeout_s;
-} request_t;
-
 /* One request to one URL. *sent tells whether the request may have reached a server. */
-KMS_MUST transfer(client_t *c, const char *base, const request_t *rq, client_reply_t *out, bool *sent,
+KMS_MUST transfer(client_t *c, const char *base, const client_request_t *rq, client_reply_t *out, bool *sent,
 		  diag_t *why);
 
 #endif

@@ -24,20 +24,21 @@ static struct curl_blob blob(span_t s)
 /* Collects whether any option was refused: a security option that this libcurl does not know must stop us. */
 #define SET(opt, value) (rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, (opt), (value)))
 
-static CURLcode set_trust(client_t *c, CURL *h)
+CURLcode tls_trust(CURL *h, span_t ca_pem, bool tls12, curl_ssl_ctx_callback on_ssl_ctx, void *ctx)
 {
 	CURLcode rc = CURLE_OK;
-	struct curl_blob ca = blob(buf_span(&c->ca));
-	SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3);
+	struct curl_blob ca = blob(ca_pem);
+	SET(CURLOPT_SSLVERSION, tls12 ? (long)CURL_SSLVERSION_TLSv1_2 : (long)CURL_SSLVERSION_TLSv1_3);
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
 	/* libcurl is built with the distribution's folder of public CAs, and would trust it beside ours */
 	SET(CURLOPT_CAPATH, NULL);
 	SET(CURLOPT_CAINFO, NULL);
-	SET(CURLOPT_CAINFO_BLOB, &ca);
+	if (ca_pem.n > 0)
+		SET(CURLOPT_CAINFO_BLOB, &ca);
 	SET(CURLOPT_SSL_SESSIONID_CACHE, 0L);
-	SET(CURLOPT_SSL_CTX_FUNCTION, on_handshake);
-	SET(CURLOPT_SSL_CTX_DATA, c);
+	SET(CURLOPT_SSL_CTX_FUNCTION, on_ssl_ctx);
+	SET(CURLOPT_SSL_CTX_DATA, ctx);
 	return rc;
 }
 
@@ -55,10 +56,31 @@ static CURLcode set_identity(client_t *c, CURL *h)
 	return rc;
 }
 
+static int on_progress(void *ctx, curl_off_t dltotal, curl_off_t dlnow, curl_off_t ultotal, curl_off_t ulnow)
+{
+	(void)dltotal;
+	(void)dlnow;
+	(void)ultotal;
+	(void)ulnow;
+	const client_t *c = ctx;
+	return atomic_load(c->stop) ? 1 : 0;
+}
+
+static CURLcode set_token(client_t *c, CURL *h)
+{
+	CURLcode rc = CURLE_OK;
+	if (c->token == NULL)
+		return rc;
+	SET(CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+	SET(CURLOPT_XOAUTH2_BEARER, (const char *)secret_span(c->token).p);
+	return rc;
+}
+
 static CURLcode set_way(client_t *c, CURL *h)
 {
 	CURLcode rc = CURLE_OK;
-	SET(CURLOPT_PROTOCOLS_STR, "https");
+	/* which hosts may be spoken to in plain text, urls.c has judged */
+	SET(CURLOPT_PROTOCOLS_STR, c->plain_loopback ? "https,http" : "https");
 	SET(CURLOPT_REDIR_PROTOCOLS_STR, "https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -68,7 +90,6 @@ static CURLcode set_way(client_t *c, CURL *h)
 	SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
 	SET(CURLOPT_PATH_AS_IS, 1L);
 	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_NOPROGRESS, 1L);
 	SET(CURLOPT_CONNECTTIMEOUT, (long)CLIENT_CONNECT_S);
 	SET(CURLOPT_TCP_KEEPALIVE, 1L);
 	SET(CURLOPT_MAXCONNECTS, 2L);
@@ -76,6 +97,12 @@ static CURLcode set_way(client_t *c, CURL *h)
 	SET(CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
 	if (c->user_agent != NULL)
 		SET(CURLOPT_USERAGENT, c->user_agent);
+	SET(CURLOPT_NOPROGRESS, c->stop == NULL ? 1L : 0L);
+	if (c->stop == NULL)
+		return rc;
+	SET(CURLOPT_XFERINFOFUNCTION, on_progress);
+	SET(CURLOPT_XFERINFODATA, c);
+	SET(CURLOPT_QUICK_EXIT, 1L); /* the lookup's thread is not waited for */
 	return rc;
 }
 
@@ -85,9 +112,11 @@ kms_err_t transfer_prepare(client_t *c, diag_t *why)
 	CURLcode rc = CURLE_OK;
 	SET(CURLOPT_ERRORBUFFER, c->error);
 	if (rc == CURLE_OK)
-		rc = set_trust(c, h);
+		rc = tls_trust(h, buf_span(&c->ca), c->tls12, on_handshake, c);
 	if (rc == CURLE_OK)
 		rc = set_identity(c, h);
+	if (rc == CURLE_OK)
+		rc = set_token(c, h);
 	if (rc == CURLE_OK)
 		rc = set_way(c, h);
 	if (rc != CURLE_OK)
@@ -118,14 +147,17 @@ static bool header(struct curl_slist **l, const char *line)
 	return true;
 }
 
-static bool headers(const request_t *rq, struct curl_slist **out)
+static bool headers(const client_request_t *rq, struct curl_slist **out)
 {
-	char line[96];
+	char line[256];
 	/* no "100 Continue": it would cost a round trip for bodies that are small anyway */
 	if (!header(out, "Expect:") || !header(out, "Accept: application/json, application/problem+json"))
 		return false;
 	/* without a value the line is left out: libcurl would call an empty body a form */
-	if (!header(out, rq->body.n > 0 ? "Content-Type: application/json" : "Content-Type:"))
+	const char *type = rq->content_type != NULL ? rq->content_type : "application/json";
+	(void)snprintf(line, sizeof line, "Content-Type:%s%s", rq->body.n > 0 ? " " : "",
+		       rq->body.n > 0 ? type : "");
+	if (!header(out, line) || (rq->header != NULL && !header(out, rq->header)))
 		return false;
 	if (rq->idempotency_key == NULL)
 		return true;
@@ -133,7 +165,7 @@ static bool headers(const request_t *rq, struct curl_slist **out)
 	return header(out, line);
 }
 
-static CURLcode set_method(CURL *h, const request_t *rq)
+static CURLcode set_method(CURL *h, const client_request_t *rq)
 {
 	CURLcode rc = CURLE_OK;
 	SET(CURLOPT_CUSTOMREQUEST, NULL);
@@ -146,8 +178,8 @@ static CURLcode set_method(CURL *h, const request_t *rq)
 	return rc;
 }
 
-static kms_err_t set_request(client_t *c, const char *base, const request_t *rq, struct curl_slist *list,
-			     buf_t *body, diag_t *why)
+static kms_err_t set_request(client_t *c, const char *base, const client_request_t *rq,
+			     struct curl_slist *list, buf_t *body, diag_t *why)
 {
 	CURL *h = c->curl;
 	SCOPED(freep) char *url = NULL;
@@ -193,7 +225,7 @@ static void read_reply(client_t *c, client_reply_t *r)
 	r->retry_after = after <= 0 ? 0 : after > 86400 ? 86400 : (uint32_t)after;
 }
 
-kms_err_t transfer(client_t *c, const char *base, const request_t *rq, client_reply_t *out, bool *sent,
+kms_err_t transfer(client_t *c, const char *base, const client_request_t *rq, client_reply_t *out, bool *sent,
 		   diag_t *why)
 {
 	SCOPED(slist_free) struct curl_slist *list = NULL;

@@ -99,15 +99,26 @@ static bool readable(tls_server_t *s, int fd)
 	return false;
 }
 
+/* ssl is NULL for a connection without TLS. */
+static int get_bytes(SSL *ssl, int fd, void *to, size_t n)
+{
+	return ssl != NULL ? SSL_read(ssl, to, (int)n) : (int)read(fd, to, n);
+}
+
+static int put_bytes(SSL *ssl, int fd, const void *from, size_t n)
+{
+	return ssl != NULL ? SSL_write(ssl, from, (int)n) : (int)write(fd, from, n);
+}
+
 /* One request, to the end of its body; false when the peer has gone. */
 static bool read_request(tls_server_t *s, SSL *ssl, int fd)
 {
 	SCOPED(buf_free) buf_t rq = BUF_INIT;
 	for (;;) {
 		char part[4096];
-		if (SSL_pending(ssl) == 0 && !readable(s, fd))
+		if ((ssl == NULL || SSL_pending(ssl) == 0) && !readable(s, fd))
 			return false;
-		int n = SSL_read(ssl, part, sizeof part);
+		int n = get_bytes(ssl, fd, part, sizeof part);
 		if (n <= 0)
 			return false;
 		buf_bytes(&rq, span_of(part, (size_t)n));
@@ -135,7 +146,7 @@ static void serve(tls_server_t *s, SSL *ssl, int fd)
 			continue;
 		for (size_t at = 0; at < s->answer.n;) {
 			size_t n = s->answer.n - at < 16384 ? s->answer.n - at : 16384;
-			int put = SSL_write(ssl, s->answer.p + at, (int)n);
+			int put = put_bytes(ssl, fd, s->answer.p + at, n);
 			if (put <= 0)
 				return;
 			at += (size_t)put;
@@ -152,6 +163,11 @@ static void *run(void *arg)
 		int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			continue;
+		if (s->manner == SERVER_PLAIN) {
+			serve(s, NULL, fd);
+			(void)close(fd);
+			continue;
+		}
 		SSL *ssl = SSL_new(s->ctx);
 		if (ssl != NULL && SSL_set_fd(ssl, fd) == 1 && SSL_accept(ssl) == 1) {
 			atomic_fetch_add(&s->handshakes, 1);

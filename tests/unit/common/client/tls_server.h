@@ -26,6 +26,7 @@ typedef enum server_manner {
 	SERVER_WANTS_CERT,  /* refuses clients without one of the CA's */
 	SERVER_SILENT,      /* reads the request and never answers */
 	SERVER_HANGS_UP,    /* closes after the request */
+	SERVER_PLAIN,       /* answers without TLS */
 	SERVER_CLOSES_EACH, /* answers, then closes the connection without saying so */
 } server_manner_t;
 

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 static kms_err_t make(const char *urls, const char *proxy, diag_t *why)
@@ -100,9 +101,93 @@ static void test_proxies(void **state)
 		assert_int_equal(make("https://a", rows[i].proxy, NULL), rows[i].e);
 }
 
+/* Without TLS to this machine itself only, by its address, and only for who asks for it. */
+static void test_plain_to_loopback(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *urls;
+		bool allowed;
+		kms_err_t e;
+	} rows[] = {{"http://127.0.0.1:9000", true, KMS_OK},
+		    {"http://127.8.9.10", true, KMS_OK},
+		    {"http://[::1]:9000", true, KMS_OK},
+		    {"https://a", true, KMS_OK},
+		    {"http://127.0.0.1:9000", false, KMS_E_INVALID},
+		    {"http://localhost:9000", true, KMS_E_INVALID},
+		    {"http://localhost.:9000", true, KMS_E_INVALID},
+		    {"http://127.0.0.1.example:9000", true, KMS_E_INVALID},
+		    {"http://127.0.0.1@example:9000", true, KMS_E_INVALID},
+		    {"http://128.0.0.1", true, KMS_E_INVALID},
+		    {"http://10.0.0.1", true, KMS_E_INVALID},
+		    {"http://[::2]", true, KMS_E_INVALID},
+		    {"http://[::ffff:127.0.0.1]", true, KMS_E_INVALID},
+		    {"http://0.0.0.0", true, KMS_E_INVALID},
+		    {"http:///127.0.0.1", true, KMS_E_INVALID},
+		    {"ftp://127.0.0.1", true, KMS_E_INVALID}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		client_t *c = NULL;
+		client_options_t o = {
+			.urls = rows[i].urls, .ca_pem = span_str("PEM"), .plain_loopback = rows[i].allowed};
+		if (client_new(&o, &c, NULL) != rows[i].e)
+			fail_msg("%s", rows[i].urls);
+		client_freep(&c);
+	}
+}
+
+static void test_no_ca_is_for_plain_only(void **state)
+{
+	(void)state;
+	client_t *c = NULL;
+	client_options_t o = {.urls = "http://127.0.0.1:1", .plain_loopback = true};
+	assert_int_equal(client_new(&o, &c, NULL), KMS_OK);
+	client_freep(&c);
+	o.urls = "http://127.0.0.1:1,https://127.0.0.1:2";
+	assert_int_equal(client_new(&o, &c, NULL), KMS_E_INVALID);
+	assert_null(c);
+}
+
+static void test_split(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *url, *base, *path; /* base NULL: INVALID */
+	} rows[] = {{"https://a", "https://a", "/"},
+		    {"https://a:1/", "https://a:1", "/"},
+		    {"https://a:1/b/c?d=e/f", "https://a:1", "/b/c?d=e/f"},
+		    {"https://a?b", "https://a", "/?b"},
+		    {"http://[::1]:9/x", "http://[::1]:9", "/x"},
+		    {"https:///x", NULL, NULL},
+		    {"https://u@a/x", NULL, NULL},
+		    {"https://a/x#y", NULL, NULL},
+		    {"https://a/x y", NULL, NULL},
+		    {"https://a/x\r\nB: c", NULL, NULL},
+		    {"https://a:99999/x", NULL, NULL},
+		    {"a/x", NULL, NULL},
+		    {"", NULL, NULL}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char *base = NULL;
+		char *path = NULL;
+		kms_err_t e = client_split_url(rows[i].url, &base, &path, NULL);
+		if (rows[i].base == NULL) {
+			assert_int_equal(e, KMS_E_INVALID);
+			assert_null(base);
+			continue;
+		}
+		assert_int_equal(e, KMS_OK);
+		assert_string_equal(base, rows[i].base);
+		assert_string_equal(path, rows[i].path);
+		free(base);
+		free(path);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_plain_to_loopback),
+		cmocka_unit_test(test_no_ca_is_for_plain_only),
+		cmocka_unit_test(test_split),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_how_many),
 		cmocka_unit_test(test_taken),
