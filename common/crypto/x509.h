@@ -61,6 +61,8 @@ KMS_MUST x509_verify_client(const x509_ca_t *ca, span_t der, int64_t now_ms, x50
 
 /* The same reading of a PEM certificate without verification, for one's own files. */
 KMS_MUST x509_read_identity(span_t cert_pem, x509_identity_t *out, diag_t *why);
+/* When the (first) certificate of a PEM text ends. */
+KMS_MUST x509_not_after(span_t cert_pem, int64_t *out_ms);
 /* That the key belongs to the certificate. CONFLICT when not. */
 KMS_MUST x509_key_matches(const secret_t *key_pem, span_t cert_pem);
 /* SHA-256 of the DER of the (first) certificate, for pinning a CA in an enrolment token. */

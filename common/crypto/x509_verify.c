@@ -212,3 +212,11 @@ kms_err_t x509_read_identity(span_t cert_pem, x509_identity_t *out, diag_t *why)
 	e = read_identity(cert, NULL, out, why);
 	return e == KMS_E_DENIED ? KMS_E_INVALID : e;
 }
+
+kms_err_t x509_not_after(span_t cert_pem, int64_t *out_ms)
+{
+	SCOPED(x509_freep) X509 *cert = NULL;
+	KMS_TRY(x509_cert_read(cert_pem, &cert));
+	*out_ms = x509_time_ms(X509_get0_notAfter(cert));
+	return KMS_OK;
+}

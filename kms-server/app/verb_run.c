@@ -4,6 +4,7 @@
 #include "common/io/file.h"
 #include "common/io/log.h"
 #include "common/io/process.h"
+#include "kms-server/app/monitor.h"
 #include "kms-server/app/notify.h"
 #include "kms-server/app/server_dir.h"
 #include "kms-server/app/settings.h"
@@ -32,18 +33,22 @@ typedef struct running {
 	x509_ca_t *ca;
 	core_t *core;
 	http_server_t *http;
+	metrics_t *metrics;
+	monitor_t *monitor;
 } running_t;
 
 /* The edge stops taking connections, core completes every request that it has, the edge sends the answers.
  * Only then may core go: an answer that is still being made needs it. */
 static void running_end(running_t *r)
 {
+	monitor_freep(&r->monitor); /* it looks at all of the others */
 	if (r->http != NULL)
 		http_server_quiesce(r->http);
 	if (r->core != NULL)
 		core_stop(r->core);
 	http_server_stop(&r->http);
 	core_freep(&r->core);
+	metrics_freep(&r->metrics);
 	x509_ca_freep(&r->ca);
 	seal_freep(&r->seal);
 	buf_free(&r->seal_config);
@@ -99,6 +104,7 @@ static kms_err_t check_config(const conf_t *conf, diag_t *why)
 	SCOPED(secret_freep) secret_t *backup_key = NULL;
 	const char *dir = conf_text(conf, "dir");
 	KMS_TRY(check_listen(conf_text(conf, "listen"), why));
+	KMS_TRY(monitor_check(conf_text(conf, "metrics-listen"), why));
 	if (conf_number(conf, "max-per-source") > conf_number(conf, "max-connections"))
 		return diag_fail(why, KMS_E_INVALID, "max-per-source is greater than max-connections");
 	KMS_TRY(server_dir_load(dir, &files, why));
@@ -187,7 +193,8 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 				  .clock = clock_system(),
 				  .dir = r->dir,
 				  .ca_pem = buf_span(&r->files.ca),
-				  .commit_each = conf_bool(conf, "commit-each")};
+				  .commit_each = conf_bool(conf, "commit-each"),
+				  .metrics = r->metrics};
 	KMS_TRY(x509_ca_load(buf_span(&r->files.ca), &r->ca, why));
 	return core_start(&o, &r->core, why);
 }
@@ -207,11 +214,25 @@ static kms_err_t start_http(const conf_t *conf, running_t *r, diag_t *why)
 		.request_ms = (uint32_t)conf_number(conf, "request-timeout") * 1000,
 		.idle_ms = (uint32_t)conf_number(conf, "idle-timeout") * 1000,
 		.threads = (uint32_t)conf_number(conf, "threads"),
+		.metrics = r->metrics,
 	};
 	KMS_TRY(http_server_start(&o, &r->http, why));
 	/* GnuTLS has its own copy now */
 	secret_freep(&r->files.key);
 	return KMS_OK;
+}
+
+static kms_err_t start_monitor(const conf_t *conf, running_t *r, diag_t *why)
+{
+	const monitor_options_t o = {.listen = conf_text(conf, "metrics-listen"),
+				     .dir = r->dir,
+				     .log_reserve = (uint64_t)conf_number(conf, "log-reserve") << 20,
+				     .ca_pem = buf_span(&r->files.ca),
+				     .cert_pem = buf_span(&r->files.cert),
+				     .metrics = r->metrics,
+				     .core = r->core,
+				     .http = r->http};
+	return o.listen != NULL ? monitor_start(&o, &r->monitor, why) : KMS_OK;
 }
 
 static kms_err_t start(const conf_t *conf, running_t *r, diag_t *why)
@@ -220,8 +241,10 @@ static kms_err_t start(const conf_t *conf, running_t *r, diag_t *why)
 	KMS_TRY(server_dir_lock(r->dir, &r->lock, why));
 	KMS_TRY(server_dir_load(r->dir, &r->files, why));
 	KMS_TRY(open_database(conf, r, why));
+	KMS_TRY(monitor_counters(&r->metrics));
 	KMS_TRY(start_core(conf, r, why));
-	return start_http(conf, r, why);
+	KMS_TRY(start_http(conf, r, why));
+	return start_monitor(conf, r, why);
 }
 
 /* The address as it was given, with the port that it got. */
@@ -232,6 +255,8 @@ static void tell_ready(const conf_t *conf, const running_t *r)
 	size_t n = comma != NULL ? (size_t)(comma - listen) : strlen(listen);
 	while (n > 0 && listen[n - 1] != ':')
 		n--;
+	if (r->monitor != NULL)
+		monitor_tell(r->monitor);
 	log_notice("listening on https://%.*s%u", (int)n, listen, http_server_port(r->http));
 	tell_manager(conf, "READY=1");
 }

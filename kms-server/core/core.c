@@ -59,6 +59,24 @@ kms_err_t core_submit(core_t *c, const core_request_t *r, core_done_t done, void
 	return e;
 }
 
+static void count_releases(const core_t *c, const release_set_t *set, bool opened)
+{
+	for (size_t i = 0; i < set->n; i++) {
+		const release_t *r = &set->item[i];
+		switch (r->status) {
+		case RELEASE_DENIED:
+			metrics_release(c->metrics, r->damaged ? METRICS_DAMAGED : METRICS_DENIED);
+			break;
+		case RELEASE_SUSPENDED:
+			metrics_release(c->metrics, METRICS_SUSPENDED);
+			break;
+		case RELEASE_RELEASED:
+			metrics_release(c->metrics, opened ? METRICS_RELEASED : METRICS_FAILED);
+			break;
+		}
+	}
+}
+
 static void finish_release(core_t *c, core_job_t *job, core_reply_t *out)
 {
 	core_reply_t r = {.status = 200, .content_type = "application/json"};
@@ -71,6 +89,7 @@ static void finish_release(core_t *c, core_job_t *job, core_reply_t *out)
 			  kms_err_name(e));
 	}
 	*out = r;
+	count_releases(c, job->releases, e == KMS_OK);
 	/* the outcome rides along with the next commit */
 	job->kind = JOB_OUTCOME;
 	job->opened = e == KMS_OK;
@@ -114,7 +133,7 @@ void core_problem(core_reply_t *out, int status, const char *slug, const char *r
 	for (char *p = text.text; *p != '\0'; p++)
 		if (*p < 0x20 || *p > 0x7e)
 			*p = '?';
-	*out = (core_reply_t){.status = status, .content_type = "application/problem+json"};
+	*out = (core_reply_t){.status = status, .content_type = "application/problem+json", .problem = slug};
 	char type[64];
 	(void)snprintf(type, sizeof type, "urn:claviger:problem:%s", slug);
 	SCOPED(json_freep)
@@ -143,6 +162,20 @@ void core_health(core_t *c, core_reply_t *out)
 			      "durable_copies_required", 0);
 	if (j == NULL || json_write(j, &out->body) != KMS_OK)
 		buf_free(&out->body);
+}
+
+void core_view(core_t *c, metrics_view_t *out)
+{
+	out->sealed = atomic_load(&c->sealed);
+	out->log_writable = atomic_load(&c->log_writable);
+	out->space = out->log_writable ? LOG_SPACE_OK : LOG_SPACE_FULL;
+	out->log_size = atomic_load(&c->log_size);
+	out->checkpoint_size = out->log_size;
+	out->polls = atomic_load(&c->n_polls);
+	(void)pthread_mutex_lock(&c->lock);
+	out->waiting = c->queue.n;
+	(void)pthread_mutex_unlock(&c->lock);
+	out->n_parties = 0;
 }
 
 bool core_failed(const core_t *c)

@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/base/name.h"
 #include "common/crypto/x509.h"
+#include "kms-server/core/metrics.h"
 #include "kms-server/core/ops.h"
 #include "kms-server/ports/seal.h"
 #include "kms-server/ports/store.h"
@@ -62,6 +63,7 @@ typedef struct core_reply {
 	int status;
 	uint32_t retry_after;     /* seconds, 0: no header */
 	const char *content_type; /* static text */
+	const char *problem;      /* static text: the slug of a refusal; NULL for none */
 	buf_t body;               /* wiped by core_reply_free */
 } core_reply_t;
 
@@ -78,6 +80,8 @@ void core_reply_free(core_reply_t *r);
 
 /* Health, without a transaction: safe on any thread at any time. */
 void core_health(core_t *c, core_reply_t *out);
+/* Core's part of the metrics; likewise. */
+void core_view(core_t *c, metrics_view_t *out);
 
 /* A problem+json answer that the edge makes by itself (405, 431, …). */
 void core_problem(core_reply_t *out, int status, const char *slug, const char *request_id, const char *fmt,
@@ -92,6 +96,7 @@ typedef struct core_options {
 	uint32_t max_waiting; /* jobs that may wait for the committer; 0: 65536 */
 	uint32_t max_polls;   /* parked long polls in all; 0: 20000 */
 	bool commit_each;     /* benchmark's baseline: one commit a request */
+	metrics_t *metrics;   /* borrowed; NULL: nothing is counted */
 } core_options_t;
 
 /* Checks the store against the log head mark (INTEGRITY: an older or another database), completes open

@@ -83,6 +83,7 @@ struct core {
 	uint32_t max_waiting, max_polls;
 	bool commit_each;
 	const policy_t *policy;
+	metrics_t *metrics;
 
 	/* the committer's own */
 	keyring_t *keys;

@@ -115,6 +115,7 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->max_waiting = o->max_waiting > 0 ? o->max_waiting : DEFAULT_WAITING;
 	c->max_polls = o->max_polls > 0 ? o->max_polls : DEFAULT_POLLS;
 	c->commit_each = o->commit_each;
+	c->metrics = o->metrics;
 	c->policy = policy_builtin();
 	joblist_init(&c->polls);
 	joblist_init(&c->queue);

@@ -284,6 +284,7 @@ kms_err_t conns_admit(conns_t *c, int fd, const struct sockaddr_storage *from)
 	(void)pthread_mutex_lock(&c->lock);
 	kms_err_t e = slot_new(c, fd, from);
 	(void)pthread_mutex_unlock(&c->lock);
+	metrics_count(c->limits.metrics, e == KMS_OK ? METRICS_CONNECTIONS : METRICS_CONNECTIONS_REFUSED);
 	return e;
 }
 
@@ -308,6 +309,8 @@ conn_t *conns_adopt(conns_t *c, int fd)
 
 void conns_close(conns_t *c, conn_t *conn)
 {
+	if (conn->park.shaking)
+		metrics_count(c->limits.metrics, METRICS_HANDSHAKES_FAILED);
 	(void)pthread_mutex_lock(&c->lock);
 	slot_drop(c, (slot_t *)conn);
 	(void)pthread_mutex_unlock(&c->lock);
@@ -318,6 +321,14 @@ void conns_phase(conns_t *c, conn_t *conn, conn_phase_t phase)
 	(void)pthread_mutex_lock(&c->lock);
 	slot_phase(c, (slot_t *)conn, phase);
 	(void)pthread_mutex_unlock(&c->lock);
+}
+
+size_t conns_open(conns_t *c)
+{
+	(void)pthread_mutex_lock(&c->lock);
+	size_t open = c->open;
+	(void)pthread_mutex_unlock(&c->lock);
+	return open;
 }
 
 size_t conns_reap(conns_t *c)

@@ -33,6 +33,7 @@ typedef struct conns_limits {
 	uint32_t per_source; /* an IPv4 address or an IPv6 /64; loopback may have all */
 	uint32_t request_ms;
 	uint32_t idle_ms;
+	metrics_t *metrics; /* borrowed; NULL: nothing is counted */
 } conns_limits_t;
 
 KMS_MUST conns_new(const conns_limits_t *limits, conns_t **out);
@@ -54,6 +55,8 @@ conn_t *conns_adopt(conns_t *c, int fd);
 void conns_close(conns_t *c, conn_t *conn);
 
 void conns_phase(conns_t *c, conn_t *conn, conn_phase_t phase);
+/* How many are open. */
+size_t conns_open(conns_t *c);
 /* Shuts down those past their deadline; libmicrohttpd then sees the end of the stream. Returns how many are
  * open. */
 size_t conns_reap(conns_t *c);

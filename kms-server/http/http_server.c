@@ -214,7 +214,8 @@ kms_err_t http_server_start(const http_options_t *options, http_server_t **out, 
 	s->edge.ca = o.ca;
 	atomic_init(&s->edge.waiting, 0);
 	atomic_init(&s->edge.active, 0);
-	conns_limits_t limits = {o.max_connections, o.max_per_source, o.request_ms, o.idle_ms};
+	s->edge.metrics = o.metrics;
+	conns_limits_t limits = {o.max_connections, o.max_per_source, o.request_ms, o.idle_ms, o.metrics};
 	KMS_TRY(conns_new(&limits, &s->edge.conns));
 	KMS_TRY(parking_new(&s->parking, why));
 	KMS_TRY(daemon_new(&o, s, why));
@@ -226,6 +227,11 @@ kms_err_t http_server_start(const http_options_t *options, http_server_t **out, 
 uint16_t http_server_port(const http_server_t *s)
 {
 	return acceptor_port(s->acceptor);
+}
+
+size_t http_server_connections(const http_server_t *s)
+{
+	return conns_open(s->edge.conns);
 }
 
 /* --- stop --- */

@@ -20,6 +20,7 @@ typedef struct http_options {
 	uint32_t request_ms;      /* handshake and whole request; 0: 30,000 */
 	uint32_t idle_ms;         /* between two requests; 0: 75,000 */
 	uint32_t threads;         /* 0: one a core; at least 2 */
+	metrics_t *metrics;       /* borrowed; NULL: nothing is counted */
 } http_options_t;
 
 typedef struct http_server http_server_t;
@@ -28,6 +29,8 @@ typedef struct http_server http_server_t;
 KMS_MUST http_server_start(const http_options_t *o, http_server_t **out, diag_t *why);
 /* The port of the first address. */
 uint16_t http_server_port(const http_server_t *s);
+/* Open connections. */
+size_t http_server_connections(const http_server_t *s);
 
 /* Ending is three steps: http_server_quiesce (no new connections), core_stop (which completes every job),
  * then http_server_stop (waits for answers that are on their way, at most 2 s, and ends everything). While a

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <sys/socket.h>
 
 #define BACKLOG 4096 /* the kernel cuts it to net.core.somaxconn */
@@ -81,6 +82,26 @@ kms_err_t listen_check(const char *where, diag_t *why)
 		return diag_fail(
 			why, KMS_E_INVALID,
 			"listen: \"%s\" is not ADDRESS:PORT with an IP literal (127.0.0.1:8443, [::1]:8443)",
+			where);
+	return KMS_OK;
+}
+
+kms_err_t listen_check_loopback(const char *where, diag_t *why)
+{
+	address_t a;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+	KMS_TRY(listen_check(where, why));
+	KMS_TRY(address_parse(where, &a));
+	memcpy(&v4, &a.sa, sizeof v4);
+	memcpy(&v6, &a.sa, sizeof v6);
+	bool own = a.sa.ss_family == AF_INET ? ntohl(v4.sin_addr.s_addr) >> 24 == 127
+					     : IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr);
+	if (!own)
+		return diag_fail(
+			why, KMS_E_INVALID,
+			"\"%s\" is no loopback address: it takes 127.0.0.1:PORT or [::1]:PORT, since whoever "
+			"reaches it needs no certificate",
 			where);
 	return KMS_OK;
 }

@@ -14,5 +14,7 @@
 KMS_MUST listen_open(const char *where, int *fd, uint16_t *port, diag_t *why);
 /* Only the check of the text. */
 KMS_MUST listen_check(const char *where, diag_t *why);
+/* Likewise, and that only this machine can reach it: 127.0.0.0/8 or ::1. */
+KMS_MUST listen_check_loopback(const char *where, diag_t *why);
 
 #endif

@@ -42,6 +42,7 @@ struct request {
 	core_job_t *job;
 	core_reply_t *reply; /* until the response has it */
 	bool have_reply;
+	uint64_t began_us;
 	atomic_bool resumed;
 };
 
@@ -58,6 +59,7 @@ request_t *request_begin(edge_t *edge, conn_t *conn, const char *uri)
 		return NULL;
 	r->edge = edge;
 	r->conn = conn;
+	r->began_us = metrics_now_us();
 	r->uri = strdup(uri != NULL ? uri : "");
 	r->core = calloc(1, sizeof *r->core);
 	r->reply = calloc(1, sizeof *r->reply);
@@ -262,12 +264,27 @@ static bool add_headers(const request_t *r, const core_reply_t *reply, struct MH
 	return ok;
 }
 
+static metrics_kind_t kind_of(core_op_t op)
+{
+	if (op == OP_NODE_RELEASE || op == OP_VOLUME_RELEASE)
+		return METRICS_RELEASE;
+	return op == OP_NODE_TASKS ? METRICS_POLL : METRICS_OTHER_KIND;
+}
+
+static void count(const request_t *r, const core_reply_t *reply)
+{
+	metrics_request(r->edge->metrics, route_index(r->route),
+			kind_of(r->route != NULL ? r->route->op : OP_UNKNOWN), reply->status, reply->problem,
+			metrics_now_us() - r->began_us);
+}
+
 static enum MHD_Result answer(request_t *r)
 {
 	core_reply_t *reply = TAKE(r->reply);
 	r->state = RQ_ANSWERED;
 	log_debug("request %s: %s: %d", r->request_id, r->route != NULL ? r->route->pattern : "no route",
 		  reply->status);
+	count(r, reply);
 	struct MHD_Response *resp = MHD_create_response_from_buffer_with_free_callback_cls(
 		reply->body.n, reply->body.p, reply_free, reply);
 	if (resp == NULL) {

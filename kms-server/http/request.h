@@ -16,6 +16,7 @@ typedef struct edge {
 	kms_clock_t clock;
 	const x509_ca_t *ca;
 	conns_t *conns;
+	metrics_t *metrics;
 	atomic_size_t waiting; /* suspended in the core: the daemon must not be stopped */
 	atomic_size_t active;  /* begun and not ended */
 } edge_t;

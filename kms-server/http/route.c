@@ -93,6 +93,11 @@ const route_t *route_table(size_t *n)
 	return table;
 }
 
+size_t route_index(const route_t *route)
+{
+	return route != NULL ? (size_t)(route - table) : TABLE_LEN;
+}
+
 /* --- the raw path --- */
 
 static bool char_allowed(uint8_t ch)

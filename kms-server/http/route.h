@@ -43,5 +43,7 @@ void route_find(const char *method, span_t path, route_match_t *out);
 
 /* The table, for tests and documentation. */
 const route_t *route_table(size_t *n);
+/* A row's place in it; the number of rows for NULL. */
+size_t route_index(const route_t *route);
 
 #endif

@@ -103,6 +103,11 @@ static void test_issued_node_is_accepted(void **state)
 	assert_memory_equal(spki, id.spki, sizeof spki);
 	assert_int_equal(x509_read_identity(buf_span(&pem), &own, NULL), KMS_OK);
 	assert_memory_equal(&own, &id, sizeof id);
+	int64_t ends = 7;
+	assert_int_equal(x509_not_after(span_str("no certificate"), &ends), KMS_E_INVALID);
+	assert_true(ends == 7);
+	assert_int_equal(x509_not_after(buf_span(&pem), &ends), KMS_OK);
+	assert_true(ends == id.not_after_ms);
 	assert_int_equal(x509_key_matches(S.key, buf_span(&pem)), KMS_OK);
 	assert_int_equal(x509_key_matches(S.ca_key, buf_span(&pem)), KMS_E_CONFLICT);
 }

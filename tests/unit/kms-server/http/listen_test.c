@@ -49,6 +49,25 @@ static void test_refused(void **state)
 	}
 }
 
+static void test_loopback(void **state)
+{
+	(void)state;
+	static const char *const own[] = {"127.0.0.1:0", "127.255.255.254:9464", "[::1]:9464"};
+	static const char *const others[] = {
+		"0.0.0.0:9464",       "[::]:9464",      "192.0.2.1:9464",
+		"126.0.0.1:9464",     "128.0.0.1:9464", "[::ffff:127.0.0.1]:9464",
+		"[2001:db8::1]:9464", "[::2]:9464",     "localhost:9464"};
+	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+		assert_int_equal(listen_check_loopback(own[i], NULL), KMS_OK);
+	for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+		diag_t why = {.text = ""};
+		if (listen_check_loopback(others[i], &why) != KMS_E_INVALID || why.text[0] == '\0')
+			fail_msg("\"%s\" was taken", others[i]);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_int_equal(listen_check_loopback(bad[i], NULL), KMS_E_INVALID);
+}
+
 static void test_port_is_reported(void **state)
 {
 	(void)state;
@@ -81,6 +100,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_loopback),
 		cmocka_unit_test(test_port_is_reported),
 		cmocka_unit_test(test_ipv6),
 	};
