@@ -10,12 +10,22 @@ static const policy_principal_t operators[] = {{POLICY_OPERATOR, POLICY_ANY}};
 static const policy_principal_t admins[] = {{POLICY_OPERATOR, "admin"}};
 static const policy_principal_t maintainers[] = {{POLICY_OPERATOR, "operator"}};
 static const policy_principal_t auditors[] = {{POLICY_OPERATOR, "auditor"}};
+static const policy_principal_t scoped_auditors[] = {{POLICY_SCOPED, "auditor"}};
+static const policy_principal_t people[] = {{POLICY_OPERATOR, POLICY_ANY}, {POLICY_SCOPED, POLICY_ANY}};
 
 static const policy_resource_t anything[] = {{POLICY_ANY, POLICY_ANY, POLICY_ANY, POLICY_ANY}};
 static const policy_resource_t a_node[] = {{"node", POLICY_ANY, POLICY_ANY, POLICY_ANY}};
 static const policy_resource_t the_server[] = {{"sys", POLICY_ANY, POLICY_ANY, POLICY_ANY}};
 /* needs_own says which of them; this line says that no mistake in that can reach another tenant */
 static const policy_resource_t volumes_of_service[] = {{"volume", POLICY_SELF, POLICY_SELF, POLICY_ANY}};
+static const policy_resource_t the_log[] = {{"log", "", "", ""}};
+static const policy_resource_t of_customers[] = {
+	{"customer", POLICY_ANY, POLICY_ANY, POLICY_ANY}, {"service", POLICY_ANY, POLICY_ANY, POLICY_ANY},
+	{"node", POLICY_ANY, POLICY_ANY, POLICY_ANY},     {"volume", POLICY_ANY, POLICY_ANY, POLICY_ANY},
+	{"event", POLICY_ANY, POLICY_ANY, POLICY_ANY},
+};
+static const policy_resource_t the_list[] = {{"customer", "", "", ""}};
+static const policy_resource_t an_identity[] = {{"identity", "", "", ""}};
 static const policy_resource_t itself[] = {
 	{"node", POLICY_SELF, POLICY_SELF, POLICY_SELF},
 	{"node", "", "", ""},
@@ -37,22 +47,47 @@ static const char *const maintenance[] = {
 	"customer.read",  "customer.list",   "service.read",   "service.list",  "node.read",
 	"node.list",      "volume.read",     "volume.list",    "maintenance.*", "rotation.abort",
 	"volume.suspend", "volume.resume",   "node.suspend",   "audit.query",   "audit.read",
-	"sys.unseal",     "sys.seal-status", "identity.renew",
+	"sys.unseal",     "sys.seal-status", "identity.renew", "audit.proof",   "log.checkpoint",
+	"log.vkey",       "log.tile",        "log.entries",
 };
-static const char *const audit[] = {"audit.query", "audit.read", "*.read", "*.list", "identity.renew"};
+static const char *const audit[] = {"audit.query", "audit.read",    "audit.proof", "log.checkpoint",
+				    "log.vkey",    "log.tile",      "log.entries", "*.read",
+				    "*.list",      "identity.renew"};
+static const char *const scoped_read[] = {"customer.read", "customer.list", "service.read", "service.list",
+					  "node.read",     "node.list",     "volume.read",  "volume.list",
+					  "audit.read",    "audit.proof"};
+/* Entry bundles hold everybody's events: they are not among these. An event and its proof are decided twice,
+ * here as a number and by scoped_read as what stands there. */
+static const char *const scoped_log[] = {"audit.query",    "audit.read", "audit.proof",
+					 "log.checkpoint", "log.vkey",   "log.tile"};
+/* the list of customers, each of which is decided by scoped_read */
+static const char *const scoped_list[] = {"customer.list"};
+static const char *const scoped_self[] = {"identity.renew"};
 
 static const policy_statement_t statements[] = {
-	{"operators-hold-no-node-secrets", POLICY_DENY, false, COUNTED(operators), COUNTED(node_secrets),
-	 COUNTED(anything)},
-	{"anyone-enroll", POLICY_ALLOW, false, COUNTED(anonymous), COUNTED(enroll), COUNTED(a_node)},
-	{"node-own-volumes", POLICY_ALLOW, true, COUNTED(nodes), COUNTED(own_volumes),
+	{"operators-hold-no-node-secrets", POLICY_DENY, POLICY_NEEDS_NOTHING, COUNTED(people),
+	 COUNTED(node_secrets), COUNTED(anything)},
+	{"anyone-enroll", POLICY_ALLOW, POLICY_NEEDS_NOTHING, COUNTED(anonymous), COUNTED(enroll),
+	 COUNTED(a_node)},
+	{"node-own-volumes", POLICY_ALLOW, POLICY_NEEDS_OWN, COUNTED(nodes), COUNTED(own_volumes),
 	 COUNTED(volumes_of_service)},
-	{"node-self", POLICY_ALLOW, true, COUNTED(nodes), COUNTED(node_self), COUNTED(itself)},
-	{"admin-all", POLICY_ALLOW, false, COUNTED(admins), COUNTED(everything), COUNTED(anything)},
-	{"operator-maintenance", POLICY_ALLOW, false, COUNTED(maintainers), COUNTED(maintenance),
+	{"node-self", POLICY_ALLOW, POLICY_NEEDS_OWN, COUNTED(nodes), COUNTED(node_self), COUNTED(itself)},
+	{"admin-all", POLICY_ALLOW, POLICY_NEEDS_NOTHING, COUNTED(admins), COUNTED(everything),
 	 COUNTED(anything)},
-	{"auditor-read", POLICY_ALLOW, false, COUNTED(auditors), COUNTED(audit), COUNTED(anything)},
-	{"operator-unseal", POLICY_ALLOW, false, COUNTED(operators), COUNTED(unseal), COUNTED(the_server)},
+	{"operator-maintenance", POLICY_ALLOW, POLICY_NEEDS_NOTHING, COUNTED(maintainers),
+	 COUNTED(maintenance), COUNTED(anything)},
+	{"auditor-read", POLICY_ALLOW, POLICY_NEEDS_NOTHING, COUNTED(auditors), COUNTED(audit),
+	 COUNTED(anything)},
+	{"auditor-customers", POLICY_ALLOW, POLICY_NEEDS_SCOPE, COUNTED(scoped_auditors),
+	 COUNTED(scoped_read), COUNTED(of_customers)},
+	{"auditor-log", POLICY_ALLOW, POLICY_NEEDS_NOTHING, COUNTED(scoped_auditors), COUNTED(scoped_log),
+	 COUNTED(the_log)},
+	{"auditor-list", POLICY_ALLOW, POLICY_NEEDS_NOTHING, COUNTED(scoped_auditors), COUNTED(scoped_list),
+	 COUNTED(the_list)},
+	{"auditor-self", POLICY_ALLOW, POLICY_NEEDS_NOTHING, COUNTED(scoped_auditors), COUNTED(scoped_self),
+	 COUNTED(an_identity)},
+	{"operator-unseal", POLICY_ALLOW, POLICY_NEEDS_NOTHING, COUNTED(operators), COUNTED(unseal),
+	 COUNTED(the_server)},
 };
 
 const policy_t *policy_builtin(void)

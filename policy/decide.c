@@ -6,7 +6,7 @@ static bool principal_matches(const policy_principal_t *p, const policy_request_
 {
 	if (p->who != r->who)
 		return false;
-	if (p->who != POLICY_OPERATOR)
+	if (p->who == POLICY_ANONYMOUS || p->who == POLICY_NODE)
 		return true;
 	return strcmp(p->role, POLICY_ANY) == 0 || strcmp(p->role, r->role) == 0;
 }
@@ -71,17 +71,32 @@ static bool any_resource(const policy_statement_t *s, const policy_request_t *r)
 	return false;
 }
 
+/* A need that is none of these is never met. */
+static bool need_met(policy_need_t need, const policy_request_t *r)
+{
+	switch (need) {
+	case POLICY_NEEDS_NOTHING:
+		return true;
+	case POLICY_NEEDS_OWN:
+		return r->own;
+	case POLICY_NEEDS_SCOPE:
+		return r->who == POLICY_SCOPED && r->in_scope;
+	}
+	return false;
+}
+
 static bool statement_matches(const policy_statement_t *s, const policy_request_t *r)
 {
-	if (s->needs_own && !r->own)
-		return false;
-	return any_principal(s, r) && any_action(s, r) && any_resource(s, r);
+	return need_met(s->needs, r) && any_principal(s, r) && any_action(s, r) && any_resource(s, r);
 }
 
 /* People work on all tenants and may know what there is; a node may know of what is its own alone, so that
- * neither names of other tenants nor of its neighbours can be found out by trying. */
+ * neither names of other tenants nor of its neighbours can be found out by trying; and who is there for some
+ * customers, of those. */
 static bool may_see(const policy_request_t *r)
 {
+	if (r->who == POLICY_SCOPED)
+		return r->in_scope;
 	if (r->who != POLICY_NODE)
 		return true;
 	return r->own && strcmp(r->customer, r->node.customer) == 0 &&

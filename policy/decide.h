@@ -7,22 +7,27 @@
 
 typedef struct policy policy_t; /* policy/statement.h */
 
-typedef enum policy_who { POLICY_ANONYMOUS, POLICY_NODE, POLICY_OPERATOR } policy_who_t;
+/* POLICY_SCOPED: an operator whose record names the only customers that concern it. A kind of its own, so
+ * that no statement about operators holds for it by chance. */
+typedef enum policy_who { POLICY_ANONYMOUS, POLICY_NODE, POLICY_OPERATOR, POLICY_SCOPED } policy_who_t;
 
 /* Texts are never NULL and borrowed for the call. All of it comes from the verified certificate, the route
  * and the records; nothing from query or body but what `own` says. */
 typedef struct policy_request {
 	policy_who_t who;
 	path3_t node;              /* POLICY_NODE */
-	const char *operator_name; /* POLICY_OPERATOR */
-	const char *role;          /* POLICY_OPERATOR: "admin", "operator", "auditor" */
+	const char *operator_name; /* POLICY_OPERATOR, POLICY_SCOPED */
+	const char *role;          /* the same: "admin", "operator", "auditor" */
 	const char *action;        /* "key.release" */
 	/* The resource; "" where it has none, and where a node's request is about the node itself. Types:
-	 * "volume", "node", "customer", "service", "operator", "maintenance", "log", "sys", "identity". */
+	 * "volume", "node", "customer", "service", "operator", "maintenance", "log", "event" (one of the log,
+	 * its customer's), "sys", "identity". */
 	const char *customer, *service, *type, *name;
 	/* NODE: the resource is a volume bound to this very generation of the node (or about to be:
 	 * volume.create), or the node itself */
 	bool own;
+	/* SCOPED: the resource's customer is one of the caller's; never where it has none */
+	bool in_scope;
 } policy_request_t;
 
 typedef struct policy_decision {

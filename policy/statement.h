@@ -11,9 +11,15 @@
 
 typedef enum policy_effect { POLICY_DENY = 0, POLICY_ALLOW } policy_effect_t;
 
+typedef enum policy_need {
+	POLICY_NEEDS_NOTHING = 0,
+	POLICY_NEEDS_OWN,  /* the resource is the caller's own */
+	POLICY_NEEDS_SCOPE /* the resource's customer is one of the caller's */
+} policy_need_t;
+
 typedef struct policy_principal {
 	policy_who_t who;
-	const char *role; /* POLICY_OPERATOR: exact, or POLICY_ANY */
+	const char *role; /* POLICY_OPERATOR, POLICY_SCOPED: exact, or POLICY_ANY */
 } policy_principal_t;
 
 /* Each text is exact, POLICY_ANY or (but for the type) POLICY_SELF. POLICY_ANY also matches the "" of a
@@ -22,12 +28,12 @@ typedef struct policy_resource {
 	const char *type, *customer, *service, *name;
 } policy_resource_t;
 
-/* Matches when one principal, one action and one resource match and, where needs_own is set, the resource is
- * the caller's own. An action is two segments, each exact or POLICY_ANY: "rotation.*", "*.read". */
+/* Matches when one principal, one action and one resource match and what is needed holds. An action is two
+ * segments, each exact or POLICY_ANY: "rotation.*", "*.read". */
 typedef struct policy_statement {
 	const char *name;
 	policy_effect_t effect;
-	bool needs_own;
+	policy_need_t needs;
 	const policy_principal_t *principals;
 	size_t n_principals;
 	const char *const *actions;

@@ -266,6 +266,7 @@ kms_err_t op_enroll(op_t *op)
 typedef struct csr_body {
 	char csr[CSR_CAP];
 	char role[16];
+	json_t *customers; /* NULL: all */
 } csr_body_t;
 
 static kms_err_t not_your_key(op_t *op)
@@ -307,12 +308,22 @@ kms_err_t op_renew(op_t *op)
 
 /* --- operators --- */
 
+/* null: not limited to some. */
+static json_t *customers_json(const operator_rec_t *o)
+{
+	json_t *list = o->n_customers > 0 ? json_array() : json_null();
+	for (size_t i = 0; i < o->n_customers; i++)
+		(void)json_array_append_new(list, json_string(o->customers[i]));
+	return list;
+}
+
 static json_t *operator_json(const char *name, const operator_rec_t *o)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I}", "operator", name, "state",
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:o}", "operator", name, "state",
 			 identity_state_name(o->state), "role", operator_role_name(o->role), "serial",
 			 o->serial, "spki_sha256", hex_json(o->spki, SPKI_HASH_LEN), "created_ms",
-			 (json_int_t)o->created_ms, "not_after_ms", (json_int_t)o->not_after_ms);
+			 (json_int_t)o->created_ms, "not_after_ms", (json_int_t)o->not_after_ms, "customers",
+			 customers_json(o));
 }
 
 static kms_err_t parse_role(op_t *op, const char *text, operator_role_t *out)
@@ -325,18 +336,59 @@ static kms_err_t parse_role(op_t *op, const char *text, operator_role_t *out)
 	return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "role must be admin, operator or auditor.");
 }
 
+/* One customer of an auditor's, which must exist: a slip of the pen would be an auditor who sees nothing,
+ * until somebody makes a customer of that name. */
+static kms_err_t add_customer(op_t *op, const json_t *value, operator_rec_t *rec)
+{
+	tenant_rec_t tenant;
+	char name[NAME_CAP];
+	const char *text = json_string_value(value);
+	diag_t why = {""};
+	if (text == NULL || name_parse("customers", span_str(text), name, &why) != KMS_OK)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "customers must be names%s%s.",
+				 text != NULL ? ": " : "", why.text);
+	for (size_t i = 0; i < rec->n_customers; i++)
+		if (strcmp(rec->customers[i], name) == 0)
+			return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "customers names %s twice.",
+					 name);
+	kms_err_t e = record_get_customer(op->txn, op->mac, name, &tenant);
+	if (e == KMS_E_NOTFOUND)
+		return op_conflict(op, "There is no customer %s: make it first.", name);
+	KMS_TRY(e);
+	memcpy(rec->customers[rec->n_customers++], name, sizeof name);
+	return KMS_OK;
+}
+
+static kms_err_t read_customers(op_t *op, const json_t *list, operator_rec_t *rec)
+{
+	size_t n = json_array_size(list);
+	if (list == NULL)
+		return KMS_OK;
+	if (rec->role != ROLE_AUDITOR)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
+				 "customers goes with role auditor only.");
+	if (!json_is_array(list) || n < 1 || n > OPERATOR_CUSTOMERS_MAX)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
+				 "customers must be a list of 1 to %u names.", OPERATOR_CUSTOMERS_MAX);
+	for (size_t i = 0; i < n; i++)
+		KMS_TRY(add_customer(op, json_array_get(list, i), rec));
+	return KMS_OK;
+}
+
 kms_err_t op_operator_put(op_t *op)
 {
 	static const json_field_t fields[] = {
 		{"csr", JF_STRING, offsetof(csr_body_t, csr), CSR_CAP, false},
-		{"role", JF_STRING, offsetof(csr_body_t, role), sizeof((csr_body_t *)0)->role, true}};
+		{"role", JF_STRING, offsetof(csr_body_t, role), sizeof((csr_body_t *)0)->role, true},
+		{"customers", JF_RAW, offsetof(csr_body_t, customers), 0, true}};
 	csr_body_t b = {.role = "operator"};
 	operator_rec_t rec = {.state = IDENTITY_ACTIVE, .created_ms = op->now_ms}, old;
 	x509_identity_t id = {.kind = X509_OPERATOR};
 	SCOPED(buf_free) buf_t pem = BUF_INIT;
 	memcpy(id.operator_name, op->rq->name, NAME_CAP);
-	KMS_TRY(op_read(op, fields, 2, &b));
+	KMS_TRY(op_read(op, fields, sizeof fields / sizeof *fields, &b));
 	KMS_TRY(parse_role(op, b.role, &rec.role));
+	KMS_TRY(read_customers(op, b.customers, &rec));
 	kms_err_t e = record_get_operator(op->txn, op->mac, op->rq->name, &old);
 	if (e == KMS_OK && old.state != IDENTITY_REVOKED)
 		return op_conflict(

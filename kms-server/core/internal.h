@@ -165,6 +165,16 @@ KMS_MUST op_answer(op_t *op, int status, json_t *body);
 KMS_MUST op_identify(op_t *op);
 /* What the policy says of this operation on a resource. */
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out);
+/* The customers that alone concern the caller: their number, 0 when all do. out points into op. */
+size_t op_customers(const op_t *op, const char *out[OPERATOR_CUSTOMERS_MAX]);
+/* Whether this is one of them. */
+bool op_has_customer(const op_t *op, const char *customer);
+/* The same decision for one resource of a customer that only its record names: an event, an item of a list.
+ */
+bool op_may_see(const op_t *op, const char *type, const char *customer);
+/* For the event with these bytes. False: answer as if there were none; the refusal is op's decision from then
+ * on. False also for what is no event. */
+bool op_may_see_event(op_t *op, span_t event_bytes);
 /* Whether the volume is bound to the calling node's very generation. */
 bool op_bound_to(const op_t *op, const volume_rec_t *v);
 
@@ -177,8 +187,8 @@ void op_event(const op_t *op, event_t *e);
 void op_service_path(const op_t *op, char out[2 * NAME_CAP]);
 void op_path3(const op_t *op, char out[PATH3_CAP]);
 
-/* A page of a table whose keys start with prefix: calls each(op, items, key, value) until the page is full.
- */
+/* A page of a table whose keys start with prefix: calls each(op, items, key, value) until the page is full;
+ * each appends one item, or none where the caller may not see it. */
 typedef kms_err_t (*page_item_fn)(op_t *op, json_t *items, span_t key, span_t value);
 KMS_MUST op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each);
 

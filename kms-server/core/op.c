@@ -156,7 +156,7 @@ kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_f
 
 	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
 	SCOPED(json_freep) json_t *items = json_array();
-	char last[KEY_CAP] = "";
+	char last[KEY_CAP] = ""; /* of what is shown: a key that the caller may not see is no cursor */
 	span_t key = {0}, value = {0};
 	kms_err_t e;
 	KMS_TRY(store_seek(op->txn, table, span_str(after != NULL ? after : prefix), STORE_UP, &c));
@@ -165,10 +165,15 @@ kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_f
 			break;
 		if (after != NULL && span_eq(key, span_str(after)))
 			continue;
-		if (json_array_size(items) == (size_t)limit)
+		size_t before = json_array_size(items);
+		KMS_TRY(each(op, items, key, value));
+		if (json_array_size(items) > (size_t)limit) {
+			(void)json_array_remove(items, before);
 			return op_answer(op, 200,
 					 json_pack("{s:O, s:s}", "items", items, "next_cursor", last));
-		KMS_TRY(each(op, items, key, value));
+		}
+		if (json_array_size(items) == before)
+			continue;
 		memcpy(last, key.p, key.n);
 		last[key.n] = '\0';
 	}

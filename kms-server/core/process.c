@@ -130,15 +130,17 @@ static bool is_own(const op_t *op)
 
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out)
 {
-	policy_request_t q = {.who = op->who,
-			      .operator_name = op->who == POLICY_OPERATOR ? op->actor : "",
-			      .role = op->who == POLICY_OPERATOR ? operator_role_name(op->oper.role) : "",
+	bool person = op->who == POLICY_OPERATOR;
+	policy_request_t q = {.who = person && op->oper.n_customers > 0 ? POLICY_SCOPED : op->who,
+			      .operator_name = person ? op->actor : "",
+			      .role = person ? operator_role_name(op->oper.role) : "",
 			      .action = core_op_info(op->rq->op)->action,
 			      .customer = path->customer,
 			      .service = path->service,
 			      .type = type,
 			      .name = path->name,
-			      .own = own};
+			      .own = own,
+			      .in_scope = op_has_customer(op, path->customer)};
 	if (op->who == POLICY_NODE)
 		q.node = op->rq->caller.id.node;
 	policy_decide(op->core->policy, &q, out);

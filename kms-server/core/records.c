@@ -5,7 +5,8 @@
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
 
-#define RECORD_VERSION 1U
+#define RECORD_VERSION   1U
+#define OPERATOR_VERSION 2U /* 1 had no customers */
 
 typedef void (*encode_fn)(buf_t *b, const void *rec);
 typedef void (*decode_fn)(reader_t *r, void *rec);
@@ -27,6 +28,17 @@ static int64_t read_ms(reader_t *r)
 static void put_ms(buf_t *b, int64_t ms)
 {
 	buf_u64(b, (uint64_t)ms);
+}
+
+/* A count read from disk, held under the array's size. */
+static size_t read_count(reader_t *r, size_t most)
+{
+	size_t n = reader_u8(r);
+	if (n > most) {
+		r->failed = true;
+		return 0;
+	}
+	return n;
 }
 
 static void encode_tenant(buf_t *b, const void *rec)
@@ -86,6 +98,9 @@ static void encode_operator(buf_t *b, const void *rec)
 	buf_lp_str(b, o->serial);
 	put_ms(b, o->created_ms);
 	put_ms(b, o->not_after_ms);
+	buf_u8(b, (uint8_t)o->n_customers);
+	for (size_t i = 0; i < o->n_customers; i++)
+		buf_lp_str(b, o->customers[i]);
 }
 
 static void decode_operator(reader_t *r, void *rec)
@@ -97,6 +112,14 @@ static void decode_operator(reader_t *r, void *rec)
 	reader_lp_str(r, o->serial, sizeof o->serial);
 	o->created_ms = read_ms(r);
 	o->not_after_ms = read_ms(r);
+	o->n_customers = read_count(r, OPERATOR_CUSTOMERS_MAX);
+	for (size_t i = 0; i < o->n_customers; i++) {
+		reader_lp_str(r, o->customers[i], NAME_CAP);
+		if (!name_valid(span_str(o->customers[i])))
+			r->failed = true;
+	}
+	if (o->n_customers > 0 && o->role != ROLE_AUDITOR)
+		r->failed = true;
 }
 
 static void encode_secret(buf_t *b, const volume_secret_t *s)
@@ -146,17 +169,6 @@ static void encode_volume(buf_t *b, const void *rec)
 	buf_u8(b, (uint8_t)v->n_secrets);
 	for (size_t i = 0; i < v->n_secrets; i++)
 		encode_secret(b, &v->secrets[i]);
-}
-
-/* A count read from disk, held under the array's size. */
-static size_t read_count(reader_t *r, size_t most)
-{
-	size_t n = reader_u8(r);
-	if (n > most) {
-		r->failed = true;
-		return 0;
-	}
-	return n;
 }
 
 static void decode_volume(reader_t *r, void *rec)
@@ -275,11 +287,11 @@ static kms_err_t record_mac(const secret_t *mac, const char *table, span_t key, 
 	return crypto_hmac_sha256_parts(secret_span(mac), parts, 2, out);
 }
 
-static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *name, const secret_t *mac,
-			    const char *key, encode_fn encode, const void *rec)
+static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *name, uint8_t version,
+			    const secret_t *mac, const char *key, encode_fn encode, const void *rec)
 {
 	SCOPED(buf_free) buf_t b = BUF_INIT;
-	buf_u8(&b, RECORD_VERSION);
+	buf_u8(&b, version);
 	encode(&b, rec);
 	KMS_TRY(b.err);
 	uint8_t tag[SHA256_LEN];
@@ -289,8 +301,8 @@ static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *nam
 	return store_put(t, table, span_str(key), buf_span(&b));
 }
 
-static kms_err_t record_decode(const char *name, const secret_t *mac, span_t key, span_t value,
-			       decode_fn decode, void *rec)
+static kms_err_t record_decode(const char *name, uint8_t version, const secret_t *mac, span_t key,
+			       span_t value, decode_fn decode, void *rec)
 {
 	if (value.n < 1 + SHA256_LEN)
 		return KMS_E_INTEGRITY;
@@ -302,17 +314,17 @@ static kms_err_t record_decode(const char *name, const secret_t *mac, span_t key
 			return KMS_E_INTEGRITY;
 	}
 	reader_t r = reader_of(body);
-	if (reader_u8(&r) != RECORD_VERSION)
+	if (reader_u8(&r) != version)
 		return KMS_E_INTEGRITY;
 	decode(&r, rec);
 	return reader_done(&r);
 }
 
-#define RECORD_IO_BODY(type, name, table, encode, decode)                                                    \
+#define RECORD_IO_BODY(type, name, version, table, encode, decode)                                           \
 	kms_err_t record_decode_##name(const secret_t *mac, span_t key, span_t value, type *out)             \
 	{                                                                                                    \
 		*out = (type){0};                                                                            \
-		return record_decode(#name, mac, key, value, decode, out);                                   \
+		return record_decode(#name, version, mac, key, value, decode, out);                          \
 	}                                                                                                    \
 	kms_err_t record_get_##name(store_txn_t *t, const secret_t *mac, const char *key, type *out)         \
 	{                                                                                                    \
@@ -322,14 +334,14 @@ static kms_err_t record_decode(const char *name, const secret_t *mac, span_t key
 	}                                                                                                    \
 	kms_err_t record_put_##name(store_txn_t *t, const secret_t *mac, const char *key, const type *in)    \
 	{                                                                                                    \
-		return record_put(t, table, #name, mac, key, encode, in);                                    \
+		return record_put(t, table, #name, version, mac, key, encode, in);                           \
 	}
 
-RECORD_IO_BODY(tenant_rec_t, customer, STORE_CUSTOMERS, encode_tenant, decode_tenant)
-RECORD_IO_BODY(tenant_rec_t, service, STORE_SERVICES, encode_tenant, decode_tenant)
-RECORD_IO_BODY(node_rec_t, node, STORE_NODES, encode_node, decode_node)
-RECORD_IO_BODY(operator_rec_t, operator, STORE_OPERATORS, encode_operator, decode_operator)
-RECORD_IO_BODY(volume_rec_t, volume, STORE_VOLUMES, encode_volume, decode_volume)
-RECORD_IO_BODY(maint_rec_t, maint, STORE_MAINTENANCE, encode_maint, decode_maint)
-RECORD_IO_BODY(task_rec_t, task, STORE_TASKS, encode_task, decode_task)
-RECORD_IO_BODY(idem_rec_t, idem, STORE_IDEMPOTENCY, encode_idem, decode_idem)
+RECORD_IO_BODY(tenant_rec_t, customer, RECORD_VERSION, STORE_CUSTOMERS, encode_tenant, decode_tenant)
+RECORD_IO_BODY(tenant_rec_t, service, RECORD_VERSION, STORE_SERVICES, encode_tenant, decode_tenant)
+RECORD_IO_BODY(node_rec_t, node, RECORD_VERSION, STORE_NODES, encode_node, decode_node)
+RECORD_IO_BODY(operator_rec_t, operator, OPERATOR_VERSION, STORE_OPERATORS, encode_operator, decode_operator)
+RECORD_IO_BODY(volume_rec_t, volume, RECORD_VERSION, STORE_VOLUMES, encode_volume, decode_volume)
+RECORD_IO_BODY(maint_rec_t, maint, RECORD_VERSION, STORE_MAINTENANCE, encode_maint, decode_maint)
+RECORD_IO_BODY(task_rec_t, task, RECORD_VERSION, STORE_TASKS, encode_task, decode_task)
+RECORD_IO_BODY(idem_rec_t, idem, RECORD_VERSION, STORE_IDEMPOTENCY, encode_idem, decode_idem)

@@ -1,6 +1,6 @@
 /* The records of the store: binary, versioned, each closed by a MAC. Layout byte by byte: docs/STORAGE.md.
  *
- * A record is `version 0x01 | fields | HMAC-SHA256(record key, lp(table name) lp(key) version fields)`. The
+ * A record is `version | fields | HMAC-SHA256(record key, lp(table name) lp(key) version fields)`. The
  * record key derives from the root key, so whoever holds only the file can neither change a record (bind a
  * volume to another node, un-revoke one) nor put one record in another's place: both are KMS_E_INTEGRITY.
  * Wrapped keys inside are bound to their identity a second time by their own associated data.
@@ -58,12 +58,17 @@ typedef struct node_rec {
 
 typedef enum operator_role { ROLE_ADMIN = 1, ROLE_OPERATOR, ROLE_AUDITOR } operator_role_t;
 
+#define OPERATOR_CUSTOMERS_MAX 16U
+
 typedef struct operator_rec {
 	identity_state_t state;
 	operator_role_t role;
 	uint8_t spki[SPKI_HASH_LEN];
 	char serial[SERIAL_HEX_CAP];
 	int64_t created_ms, not_after_ms;
+	/* ROLE_AUDITOR: the only customers that concern this one; none: all do */
+	size_t n_customers;
+	char customers[OPERATOR_CUSTOMERS_MAX][NAME_CAP];
 } operator_rec_t;
 
 /* NIST SP 800-57 states, and `previous`: still live because the node has not proved that its keyslot is gone.

@@ -41,8 +41,10 @@ static kms_err_t customer_item(op_t *op, json_t *items, span_t key, span_t value
 {
 	tenant_rec_t rec;
 	char name[NAME_CAP];
-	KMS_TRY(record_decode_customer(op->mac, key, value, &rec));
 	KMS_TRY(name_parse("customer", key, name, NULL) == KMS_OK ? KMS_OK : KMS_E_INTEGRITY);
+	if (!op_may_see(op, "customer", name))
+		return KMS_OK;
+	KMS_TRY(record_decode_customer(op->mac, key, value, &rec));
 	return json_array_append_new(items, tenant_json("customer", name, &rec)) == 0 ? KMS_OK : KMS_E_NOMEM;
 }
 

@@ -1,5 +1,7 @@
 #include "kms-server/core/internal.h"
 
+#include "common/base/scope.h"
+
 static kms_err_t unknown_identity(op_t *op)
 {
 	return op_refuse(op, KMS_E_DENIED, 403, "identity-revoked",
@@ -81,4 +83,54 @@ kms_err_t op_identify(op_t *op)
 		return c->id.kind == X509_NODE ? who_node(op, &c->id) : who_operator(op, &c->id);
 	}
 	return KMS_E_INTEGRITY;
+}
+
+/* --- which customers concern the caller --- */
+
+size_t op_customers(const op_t *op, const char *out[OPERATOR_CUSTOMERS_MAX])
+{
+	size_t n = op->who == POLICY_OPERATOR ? op->oper.n_customers : 0;
+	for (size_t i = 0; i < n; i++)
+		out[i] = op->oper.customers[i];
+	return n;
+}
+
+bool op_has_customer(const op_t *op, const char *customer)
+{
+	const char *list[OPERATOR_CUSTOMERS_MAX];
+	size_t n = op_customers(op, list);
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i], customer) == 0)
+			return true;
+	return false;
+}
+
+static bool decide_for(const op_t *op, const char *type, const char *customer, policy_decision_t *out)
+{
+	path3_t path = {.name = ""};
+	if (strlen(customer) >= sizeof path.customer)
+		return false;
+	memcpy(path.customer, customer, strlen(customer));
+	op_decide(op, type, &path, false, out);
+	return out->allowed;
+}
+
+bool op_may_see(const op_t *op, const char *type, const char *customer)
+{
+	policy_decision_t d;
+	return decide_for(op, type, customer, &d);
+}
+
+bool op_may_see_event(op_t *op, span_t event_bytes)
+{
+	SCOPED(json_freep) json_t *event = NULL;
+	policy_decision_t d = {.statement = "default-deny"};
+	if (json_parse(event_bytes, EVENT_MAX, &event, NULL) != KMS_OK)
+		return false;
+	const json_t *metadata = json_object_get(event, "metadata");
+	const char *customer = json_string_value(json_object_get(metadata, "tenant_uid"));
+	bool may = customer != NULL && decide_for(op, "event", customer, &d);
+	if (!may)
+		op->decision = d;
+	return may;
 }

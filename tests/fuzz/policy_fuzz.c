@@ -42,6 +42,15 @@ static void check_node(const policy_request_t *r)
 	}
 }
 
+static void check_scoped(const policy_request_t *r)
+{
+	static const char *const everywhere[] = {"audit.query",    "audit.read",     "audit.proof",
+						 "log.checkpoint", "log.vkey",       "log.tile",
+						 "customer.list",  "identity.renew", NULL};
+	MUST_HOLD(strcmp(r->role, "auditor") == 0);
+	MUST_HOLD(r->in_scope || (one_of(r->action, everywhere) && r->customer[0] == '\0'));
+}
+
 static void check_allowed(const policy_request_t *r)
 {
 	static const char *const of_nodes[] = {"key.release",     "rotation.stage", "rotation.promote",
@@ -53,6 +62,10 @@ static void check_allowed(const policy_request_t *r)
 		return;
 	case POLICY_NODE:
 		check_node(r);
+		return;
+	case POLICY_SCOPED:
+		check_scoped(r);
+		MUST_HOLD(!one_of(r->action, of_nodes));
 		return;
 	case POLICY_OPERATOR:
 		MUST_HOLD(!one_of(r->action, of_nodes));
@@ -66,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2)
 		return 0;
 	texts_t t = split(span_of(data + 2, size - 2));
-	policy_request_t r = {.who = (policy_who_t)(data[0] % 3),
+	policy_request_t r = {.who = (policy_who_t)(data[0] % 4),
 			      .operator_name = t.at[0],
 			      .role = t.at[1],
 			      .action = t.at[2],
@@ -74,7 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			      .service = t.at[4],
 			      .type = t.at[5],
 			      .name = t.at[6],
-			      .own = (data[1] & 1U) != 0};
+			      .own = (data[1] & 1U) != 0,
+			      .in_scope = (data[1] & 2U) != 0};
 	memcpy(r.node.customer, t.at[7], NAME_CAP);
 	memcpy(r.node.service, t.at[8], NAME_CAP);
 	memcpy(r.node.name, t.at[9], NAME_CAP);

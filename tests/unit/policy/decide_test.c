@@ -17,7 +17,7 @@ typedef struct row {
 	policy_principal_t principal;
 	const char *action;
 	policy_resource_t resource;
-	bool needs_own;
+	policy_need_t needs;
 	policy_request_t request;
 	bool matches;
 } row_t;
@@ -26,10 +26,11 @@ typedef struct row {
 	{                                                                                                    \
 		"*", "*", "*", "*"                                                                           \
 	}
-#define OPERATOR(r, a) .who = POLICY_OPERATOR, .operator_name = "o", .role = (r), .action = (a)
-#define NODE(a)        .who = POLICY_NODE, .node = {"c", "s", "n"}, .operator_name = "", .role = "", .action = (a)
-#define ANONYMOUS(a)   .who = POLICY_ANONYMOUS, .operator_name = "", .role = "", .action = (a)
-#define ON(t, c, s, n) .type = (t), .customer = (c), .service = (s), .name = (n)
+#define OPERATOR(r, a)    .who = POLICY_OPERATOR, .operator_name = "o", .role = (r), .action = (a)
+#define NODE(a)           .who = POLICY_NODE, .node = {"c", "s", "n"}, .operator_name = "", .role = "", .action = (a)
+#define SCOPED_TO_C(r, a) .who = POLICY_SCOPED, .operator_name = "o", .role = (r), .action = (a)
+#define ANONYMOUS(a)      .who = POLICY_ANONYMOUS, .operator_name = "", .role = "", .action = (a)
+#define ON(t, c, s, n)    .type = (t), .customer = (c), .service = (s), .name = (n)
 #define ADMIN                                                                                                \
 	{                                                                                                    \
 		POLICY_OPERATOR, "admin"                                                                     \
@@ -37,6 +38,10 @@ typedef struct row {
 #define ANY_OPERATOR                                                                                         \
 	{                                                                                                    \
 		POLICY_OPERATOR, "*"                                                                         \
+	}
+#define SCOPED_AUDITOR                                                                                       \
+	{                                                                                                    \
+		POLICY_SCOPED, "auditor"                                                                     \
 	}
 #define A_NODE                                                                                               \
 	{                                                                                                    \
@@ -324,12 +329,96 @@ static const row_t rows[] = {
 	 false,
 	 {NODE("a.b"), ON("t", "c", "s", "v"), .own = true},
 	 true},
+
+	{"in scope",
+	 SCOPED_AUDITOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_SCOPE,
+	 {SCOPED_TO_C("auditor", "a.b"), ON("t", "c", "s", "v"), .in_scope = true},
+	 true},
+	{"out of scope",
+	 SCOPED_AUDITOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_SCOPE,
+	 {SCOPED_TO_C("auditor", "a.b"), ON("t", "d", "s", "v")},
+	 false},
+	{"own is not in scope",
+	 SCOPED_AUDITOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_SCOPE,
+	 {SCOPED_TO_C("auditor", "a.b"), ON("t", "d", "s", "v"), .own = true},
+	 false},
+	{"in scope is not own",
+	 SCOPED_AUDITOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_OWN,
+	 {SCOPED_TO_C("auditor", "a.b"), ON("t", "c", "s", "v"), .in_scope = true},
+	 false},
+	{"out of scope, where it does not matter",
+	 SCOPED_AUDITOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_NOTHING,
+	 {SCOPED_TO_C("auditor", "a.b"), ON("t", "d", "s", "v")},
+	 true},
+	{"another role in scope",
+	 SCOPED_AUDITOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_SCOPE,
+	 {SCOPED_TO_C("admin", "a.b"), ON("t", "c", "s", "v"), .in_scope = true},
+	 false},
+	{"any role in scope",
+	 {POLICY_SCOPED, "*"},
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_SCOPE,
+	 {SCOPED_TO_C("x", "a.b"), ON("t", "c", "s", "v"), .in_scope = true},
+	 true},
+	{"who has a scope is no operator",
+	 ANY_OPERATOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_NOTHING,
+	 {SCOPED_TO_C("auditor", "a.b"), ON("t", "c", "s", "v"), .in_scope = true},
+	 false},
+	{"an operator has no scope",
+	 SCOPED_AUDITOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_SCOPE,
+	 {OPERATOR("auditor", "a.b"), ON("t", "c", "s", "v"), .in_scope = true},
+	 false},
+	{"an operator meets no need of scope",
+	 ANY_OPERATOR,
+	 "a.b",
+	 ANYTHING,
+	 POLICY_NEEDS_SCOPE,
+	 {OPERATOR("auditor", "a.b"), ON("t", "c", "s", "v"), .in_scope = true},
+	 false},
+	{"who has a scope has no self",
+	 SCOPED_AUDITOR,
+	 "a.b",
+	 {"t", POLICY_SELF, "*", "*"},
+	 POLICY_NEEDS_NOTHING,
+	 {SCOPED_TO_C("auditor", "a.b"), .node = {"c", "s", "n"}, ON("t", "c", "s", "n"), .in_scope = true},
+	 false},
+	{"a need that is none",
+	 ADMIN,
+	 "a.b",
+	 ANYTHING,
+	 (policy_need_t)7,
+	 {OPERATOR("admin", "a.b"), ON("t", "", "", ""), .own = true, .in_scope = true},
+	 false},
 };
 
 static policy_statement_t statement(const row_t *r, policy_effect_t effect, const char *name)
 {
-	return (policy_statement_t){name,         effect, r->needs_own, &r->principal, 1, &r->action, 1,
-				    &r->resource, 1};
+	return (policy_statement_t){name, effect, r->needs, &r->principal, 1, &r->action, 1, &r->resource, 1};
 }
 
 static void assert_decision(const char *reason, const policy_statement_t *s, size_t n,
@@ -421,6 +510,14 @@ static const seen_t seens[] = {
 	{"a node: another's in its own service", {NODE("a.b"), ON("volume", "c", "s", "v")}, false},
 	{"a node: its own", {NODE("a.b"), ON("volume", "c", "s", "v"), .own = true}, true},
 	{"an operator: anything", {OPERATOR("auditor", "a.b"), ON("volume", "d", "s", "v")}, true},
+	{"an auditor of c: c's",
+	 {SCOPED_TO_C("auditor", "a.b"), ON("volume", "c", "s", "v"), .in_scope = true},
+	 true},
+	{"an auditor of c: d's", {SCOPED_TO_C("auditor", "a.b"), ON("volume", "d", "s", "v")}, false},
+	{"an auditor of c: nobody's", {SCOPED_TO_C("auditor", "a.b"), ON("operator", "", "", "o")}, false},
+	{"an auditor of c: own claimed",
+	 {SCOPED_TO_C("auditor", "a.b"), ON("volume", "d", "s", "v"), .own = true},
+	 false},
 	{"nobody: the edge answers 401", {ANONYMOUS("a.b"), ON("volume", "d", "s", "v")}, true},
 };
 

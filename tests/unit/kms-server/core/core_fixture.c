@@ -392,7 +392,7 @@ caller_t make_node(fixture_t *f, const char *path)
 	return c;
 }
 
-caller_t make_operator(fixture_t *f, const char *name, const char *role)
+static caller_t certified(fixture_t *f, const char *name, json_t *body)
 {
 	SCOPED(buf_free) buf_t csr = BUF_INIT;
 	const char *csr_text = NULL;
@@ -400,11 +400,24 @@ caller_t make_operator(fixture_t *f, const char *name, const char *role)
 	(void)snprintf(path, sizeof path, "//%s", name);
 	new_csr(&csr);
 	MUST(buf_cstr(&csr, &csr_text));
-	answer_t a = ask_json(f, 201, &(ask_t){.op = OP_OPERATOR_PUT, .path = path},
-			      json_pack("{s:s, s:s}", "csr", csr_text, "role", role));
+	(void)json_object_set_new(body, "csr", json_string(csr_text));
+	answer_t a = ask_json(f, 201, &(ask_t){.op = OP_OPERATOR_PUT, .path = path}, body);
 	caller_t c = caller_from(span_str(text_at(a.json, "certificate")));
 	answer_free(&a);
 	return c;
+}
+
+caller_t make_operator(fixture_t *f, const char *name, const char *role)
+{
+	return certified(f, name, json_pack("{s:s}", "role", role));
+}
+
+caller_t make_auditor(fixture_t *f, const char *name, const char *const *customers)
+{
+	json_t *list = json_array();
+	for (; *customers != NULL; customers++)
+		(void)json_array_append_new(list, json_string(*customers));
+	return certified(f, name, json_pack("{s:s, s:o}", "role", "auditor", "customers", list));
 }
 
 void make_volume(fixture_t *f, const caller_t *node, const char *path)

@@ -103,6 +103,8 @@ extern const caller_t nobody;
 void make_service(fixture_t *f, const char *customer, const char *service);
 caller_t make_node(fixture_t *f, const char *path);
 caller_t make_operator(fixture_t *f, const char *name, const char *role);
+/* An auditor of these customers: "acme", "globex"; the last is NULL. */
+caller_t make_auditor(fixture_t *f, const char *name, const char *const *customers);
 void make_volume(fixture_t *f, const caller_t *node, const char *path);
 /* acme/db with node n1 and its active volume acme/db/v1. */
 caller_t make_main(fixture_t *f);

@@ -87,7 +87,9 @@ static void sample_operator(any_rec_t *r)
 				     .role = ROLE_AUDITOR,
 				     .serial = "ff",
 				     .created_ms = 1,
-				     .not_after_ms = INT64_MAX};
+				     .not_after_ms = INT64_MAX,
+				     .n_customers = 2,
+				     .customers = {"acme", "globex"}};
 }
 
 static void sample_volume(any_rec_t *r)
@@ -333,10 +335,10 @@ static void test_damage_behind_a_good_mac(void **state)
 		put_sample(w, k, &b);
 		close_again(w, k, &b);
 		expect(k, w->mac, KEY, buf_span(&b), KMS_OK, "closed again", 0);
-		b.p[0] = 2;
+		b.p[0]++;
 		close_again(w, k, &b);
-		expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "another version", 2);
-		b.p[0] = 1;
+		expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "another version", b.p[0]);
+		b.p[0]--;
 		const uint8_t states[] = {0, (uint8_t)(k->enum_last + 1), 255};
 		for (size_t s = 0; k->enum_at != 0 && s < COUNT(states); s++) {
 			b.p[k->enum_at] = states[s];
@@ -402,6 +404,37 @@ static void test_finding_secrets(void **state)
 	assert_null(volume_fingerprint_active(&v));
 }
 
+/* What an auditor is limited to must not be read as less of a limit. */
+static void test_customers_of_an_operator(void **state)
+{
+	world_t *w = *state;
+	static const struct {
+		const char *reason;
+		operator_rec_t rec;
+		kms_err_t want;
+	} rows[] = {
+		{"one", {.role = ROLE_AUDITOR, .n_customers = 1, .customers = {"acme"}}, KMS_OK},
+		{"none", {.role = ROLE_AUDITOR}, KMS_OK},
+		{"an admin", {.role = ROLE_ADMIN}, KMS_OK},
+		{"an admin with customers",
+		 {.role = ROLE_ADMIN, .n_customers = 1, .customers = {"acme"}},
+		 KMS_E_INTEGRITY},
+		{"an operator with customers",
+		 {.role = ROLE_OPERATOR, .n_customers = 1, .customers = {"acme"}},
+		 KMS_E_INTEGRITY},
+		{"no name", {.role = ROLE_AUDITOR, .n_customers = 2, .customers = {"acme"}}, KMS_E_INTEGRITY},
+		{"a star", {.role = ROLE_AUDITOR, .n_customers = 1, .customers = {"*"}}, KMS_E_INTEGRITY},
+	};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		operator_rec_t rec = rows[i].rec, out;
+		rec.state = IDENTITY_ACTIVE;
+		MUST(record_put_operator(w->t, w->mac, "o", &rec));
+		kms_err_t e = record_get_operator(w->t, w->mac, "o", &out);
+		if (e != rows[i].want || (e == KMS_OK && out.n_customers != rec.n_customers))
+			fail_msg("%s: %s", rows[i].reason, kms_err_name(e));
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -412,6 +445,7 @@ int main(void)
 		T(test_cut_and_longer),
 		T(test_moved),
 		T(test_damage_behind_a_good_mac),
+		T(test_customers_of_an_operator),
 		T(test_counts_are_held_under_the_arrays),
 		cmocka_unit_test(test_names_of_states),
 		cmocka_unit_test(test_finding_secrets),
