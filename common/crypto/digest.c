@@ -16,8 +16,9 @@ kms_err_t crypto_sha256_parts(const span_t *parts, size_t n, uint8_t out[SHA256_
 {
 	const EVP_MD *md = NULL;
 	KMS_TRY(ossl_sha256(&md));
-	SCOPED(md_ctx_freep) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	if (ctx == NULL || EVP_DigestInit_ex2(ctx, md, NULL) != 1)
+	EVP_MD_CTX *ctx = NULL;
+	KMS_TRY(ossl_thread_md_ctx(&ctx));
+	if (EVP_DigestInit_ex2(ctx, md, NULL) != 1)
 		return ossl_err(KMS_E_IO);
 	for (size_t i = 0; i < n; i++)
 		if (parts[i].n > 0 && EVP_DigestUpdate(ctx, parts[i].p, parts[i].n) != 1)

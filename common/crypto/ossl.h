@@ -22,6 +22,10 @@ KMS_MUST ossl_hmac(EVP_MAC **out);
 KMS_MUST ossl_hkdf(EVP_KDF **out);
 KMS_MUST ossl_aes_gcm(const EVP_CIPHER **out);
 
+/* This thread's digest context, to be initialised by each user and not to be freed: it goes with the thread.
+ * To make one costs as much as hashing a kilobyte, and a log hashes tens of millions of entries. */
+KMS_MUST ossl_thread_md_ctx(EVP_MD_CTX **out);
+
 #define OSSL_FREEP(name, type, fn)                                                                           \
 	static inline void name(type **p)                                                                    \
 	{                                                                                                    \

@@ -1,5 +1,5 @@
-/* Ed25519 (RFC 8032), by OpenSSL's EVP. Thread-safe. Failures are memory (NOMEM) and the library (IO), and what
- * each function names. */
+/* Ed25519 (RFC 8032), by OpenSSL's EVP. Thread-safe. Failures are memory (NOMEM) and the library (IO), and
+ * what each function names. */
 #ifndef CLAVIGER_COMMON_CRYPTO_SIGN_H
 #define CLAVIGER_COMMON_CRYPTO_SIGN_H
 

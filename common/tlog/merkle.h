@@ -1,5 +1,6 @@
 /* RFC 6962 (and RFC 9162, section 2.1) Merkle trees over SHA-256: hashing, verifying proofs, and a range that
- * takes leaves one by one and knows the root. Pure; no proofs are made here: whoever stores a tree makes them. */
+ * takes leaves one by one and knows the root. Pure; no proofs are made here: whoever stores a tree makes
+ * them. */
 #ifndef CLAVIGER_COMMON_TLOG_MERKLE_H
 #define CLAVIGER_COMMON_TLOG_MERKLE_H
 
@@ -22,10 +23,11 @@ KMS_MUST merkle_verify_inclusion(uint64_t index, uint64_t size, const uint8_t le
 /* RFC 9162, section 2.1.4.2. size1 is from 1 to size2; equal sizes take an empty proof and equal roots.
  * INTEGRITY otherwise. */
 KMS_MUST merkle_verify_consistency(uint64_t size1, uint64_t size2, const uint8_t *proof, size_t n,
-				   const uint8_t root1[MERKLE_HASH_LEN], const uint8_t root2[MERKLE_HASH_LEN]);
+				   const uint8_t root1[MERKLE_HASH_LEN],
+				   const uint8_t root2[MERKLE_HASH_LEN]);
 
-/* The roots of the full subtrees that a tree of `size` leaves consists of: hash[h] is meant where bit h of size
- * is set. Zeroed: an empty tree. */
+/* The roots of the full subtrees that a tree of `size` leaves consists of: hash[h] is meant where bit h of
+ * size is set. Zeroed: an empty tree. */
 typedef struct merkle_range {
 	uint64_t size;
 	uint8_t hash[64][MERKLE_HASH_LEN];

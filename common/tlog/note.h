@@ -2,11 +2,10 @@
  * uses: Ed25519 (type 0x01) and timestamped Ed25519 cosignatures of witnesses (type 0x04,
  * https://c2sp.org/tlog-cosignature).
  *
- *   note      = text (UTF-8, no control characters but line ends, ends with a line end) | "\n" | signature lines
- *   line      = "— " name " " base64(key id (4) | signature) "\n"
- *   vkey      = name "+" key id as 8 hex digits "+" base64(type | public key)
- *   key id    = SHA-256(name | 0x0a | type | public key)[:4]
- *   signer    = "PRIVATE+KEY+" name "+" key id "+" base64(type | seed)
+ *   note      = text (UTF-8, no control characters but line ends, ends with a line end) | "\n" | signature
+ * lines line      = "— " name " " base64(key id (4) | signature) "\n" vkey      = name "+" key id as 8 hex
+ * digits "+" base64(type | public key) key id    = SHA-256(name | 0x0a | type | public key)[:4] signer    =
+ * "PRIVATE+KEY+" name "+" key id "+" base64(type | seed)
  *
  * A name has 1 to NOTE_NAME_CAP-1 bytes and no white space and no plus sign. Nothing here does I/O. */
 #ifndef CLAVIGER_COMMON_TLOG_NOTE_H
@@ -54,10 +53,10 @@ KMS_MUST note_sign(const note_signer_t *s, span_t text, uint64_t now_s, buf_t *o
 typedef struct note_sig {
 	span_t name;
 	uint8_t id[4];
-	span_t line;          /* the whole line with its line end */
+	span_t line;           /* the whole line with its line end */
 	uint8_t signature[72]; /* what stands behind the key id */
-	size_t n;             /* 64: Ed25519; 72: a cosignature's time and signature; other lengths are of unknown
-				 kinds, cut to 72 */
+	size_t n; /* 64: Ed25519; 72: a cosignature's time and signature; other lengths are of unknown
+		     kinds, cut to 72 */
 } note_sig_t;
 
 typedef struct note {
@@ -72,7 +71,8 @@ KMS_MUST note_parse(span_t bytes, note_t *out, diag_t *why);
 KMS_MUST note_parse_sigs(span_t lines, note_t *out, diag_t *why);
 
 /* Whether the note has a good signature of this key over text. NOTFOUND: none by its name and id. INTEGRITY:
- * there is one, and it is wrong. cosigned_s (may be NULL): the time of a cosignature, 0 for the other kind. */
+ * there is one, and it is wrong. cosigned_s (may be NULL): the time of a cosignature, 0 for the other kind.
+ */
 KMS_MUST note_verify(const note_t *n, span_t text, const note_vkey_t *k, uint64_t *cosigned_s);
 
 #endif

@@ -1,4 +1,5 @@
-/* Inclusion proofs as files (https://c2sp.org/tlog-proof). Self-contained: index, hashes and the checkpoint. */
+/* Inclusion proofs as files (https://c2sp.org/tlog-proof). Self-contained: index, hashes and the checkpoint.
+ */
 #ifndef CLAVIGER_COMMON_TLOG_PROOF_H
 #define CLAVIGER_COMMON_TLOG_PROOF_H
 
@@ -17,8 +18,8 @@ typedef struct tlog_proof {
 KMS_MUST proof_format(const tlog_proof_t *p, buf_t *out);
 /* Spans point into text. */
 KMS_MUST proof_parse(span_t text, tlog_proof_t *out, diag_t *why);
-/* The checkpoint is signed by `log`, and the entry is in its tree at the proof's index. INTEGRITY says what is
- * wrong. out (may be NULL): the checkpoint. */
+/* The checkpoint is signed by `log`, and the entry is in its tree at the proof's index. INTEGRITY says what
+ * is wrong. out (may be NULL): the checkpoint. */
 KMS_MUST proof_verify(const tlog_proof_t *p, span_t entry, const note_vkey_t *log, checkpoint_t *out,
 		      diag_t *why);
 

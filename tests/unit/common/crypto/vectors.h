@@ -14,8 +14,12 @@ typedef struct bytes {
 } bytes_t;
 
 /* NULL when there is no such folder: the caller skips by name. A file that is there and unreadable ends the
- * test. */
+ * test. vectors_load: of wycheproof; vectors_open: by its path below the folder. Integers that 64 bits do not
+ * hold are reals. */
 json_t *vectors_load(const char *file);
+json_t *vectors_open(const char *path);
+/* The folder, or NULL. */
+const char *vectors_dir(void);
 /* The hex text of a field; fails the test when it is not. */
 void vectors_hex(const json_t *test, const char *field, bytes_t *out);
 
