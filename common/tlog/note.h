@@ -34,6 +34,9 @@ KMS_MUST note_vkey_parse(span_t text, note_vkey_t *out, diag_t *why);
 /* Without a line end. */
 void note_vkey_format(const note_vkey_t *k, char out[NOTE_VKEY_CAP]);
 
+/* The same key under another name, with the key id that it then has. INVALID: the name. */
+KMS_MUST note_vkey_rename(note_vkey_t *k, const char *name);
+
 typedef struct note_signer note_signer_t;
 
 /* A new random key. INVALID: the name. */

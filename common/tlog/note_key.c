@@ -30,6 +30,17 @@ static kms_err_t set_id(note_vkey_t *k)
 	return KMS_OK;
 }
 
+kms_err_t note_vkey_rename(note_vkey_t *k, const char *name)
+{
+	note_vkey_t renamed = *k;
+	if (!text_name_valid(span_str(name)))
+		return KMS_E_INVALID;
+	memcpy(renamed.name, name, strlen(name) + 1);
+	KMS_TRY(set_id(&renamed));
+	*k = renamed;
+	return KMS_OK;
+}
+
 static bool alg_known(uint8_t alg)
 {
 	return alg == NOTE_ED25519 || alg == NOTE_COSIGNATURE;

@@ -40,6 +40,38 @@ void server_files_free(server_files_t *f)
 	buf_free(&f->ca);
 	buf_free(&f->cert);
 	secret_freep(&f->key);
+	note_signer_freep(&f->log_signer);
+}
+
+kms_err_t server_dir_write_signer(const char *dir, const note_signer_t *signer, diag_t *why)
+{
+	SCOPED(secret_freep) secret_t *text = NULL;
+	KMS_TRY(note_signer_text(signer, &text));
+	return server_dir_write(dir, SERVER_DIR_LOG_KEY, secret_span(text), 0600, why);
+}
+
+kms_err_t server_dir_put_vkey(const char *dir, const note_vkey_t *key, diag_t *why)
+{
+	SCOPED(freep) char *path = NULL;
+	SCOPED(buf_free) buf_t have = BUF_INIT;
+	char text[NOTE_VKEY_CAP], line[NOTE_VKEY_CAP + 1];
+	note_vkey_format(key, text);
+	(void)snprintf(line, sizeof line, "%s\n", text);
+	KMS_TRY(path_join(dir, SERVER_DIR_LOG_VKEY, &path));
+	if (file_read(path, NOTE_VKEY_CAP, &have, NULL) == KMS_OK && span_eq(buf_span(&have), span_str(line)))
+		return KMS_OK;
+	return file_write(path, span_str(line), 0644, FILE_REPLACE, why);
+}
+
+static kms_err_t load_signer(const char *dir, server_files_t *f, diag_t *why)
+{
+	SCOPED(secret_freep) secret_t *text = NULL;
+	diag_t detail = {""};
+	KMS_TRY(server_dir_read_secret(dir, SERVER_DIR_LOG_KEY, &text, why));
+	kms_err_t e = note_signer_load(text, &f->log_signer, &detail);
+	return e == KMS_E_INVALID ? diag_fail(why, KMS_E_INTEGRITY, "%s/%s is not a log's key: %.300s", dir,
+					      SERVER_DIR_LOG_KEY, detail.text)
+				  : e;
 }
 
 static kms_err_t load(const char *dir, server_files_t *f, diag_t *why)
@@ -48,6 +80,7 @@ static kms_err_t load(const char *dir, server_files_t *f, diag_t *why)
 	KMS_TRY(server_dir_read(dir, SERVER_DIR_CA, &f->ca, why));
 	KMS_TRY(server_dir_read(dir, SERVER_DIR_CERT, &f->cert, why));
 	KMS_TRY(server_dir_read_secret(dir, SERVER_DIR_KEY, &f->key, why));
+	KMS_TRY(load_signer(dir, f, why));
 	KMS_TRY(x509_ca_load(buf_span(&f->ca), &ca, why));
 	kms_err_t e = x509_key_matches(f->key, buf_span(&f->cert));
 	if (e != KMS_OK)

@@ -24,6 +24,7 @@ typedef struct making {
 	const char *keyfile; /* one outside the folder that we made, to be removed on failure */
 	bool shamir;
 	secret_t *seal_key, *backup_key;
+	note_signer_t *log_signer;
 	secret_t *shares[SEAL_SHARES_MAX];
 	size_t n_shares;
 	buf_t seal_config;
@@ -38,6 +39,7 @@ static void making_end(making_t *m)
 	core_init_result_free(&m->made);
 	secret_freep(&m->seal_key);
 	secret_freep(&m->backup_key);
+	note_signer_freep(&m->log_signer);
 	for (size_t i = 0; i < SEAL_SHARES_MAX; i++)
 		secret_freep(&m->shares[i]);
 	buf_free(&m->seal_config);
@@ -89,6 +91,16 @@ static kms_err_t make_seal(making_t *m, diag_t *why)
 	return KMS_OK;
 }
 
+static kms_err_t make_log_key(making_t *m, diag_t *why)
+{
+	char origin[NOTE_NAME_CAP];
+	kms_err_t e = log_origin_new(conf_text(m->conf, "trust-domain"), origin);
+	if (e == KMS_E_INVALID)
+		return diag_fail(why, e, "--trust-domain is too long to name a log by it");
+	KMS_TRY(e);
+	return note_signer_new(origin, NOTE_ED25519, &m->log_signer, why);
+}
+
 static kms_err_t make_database(making_t *m, const names_t *names, diag_t *why)
 {
 	SCOPED(freep) char *db = NULL;
@@ -100,15 +112,16 @@ static kms_err_t make_database(making_t *m, const names_t *names, diag_t *why)
 				       .clock = clock_system(),
 				       .seal_key = m->seal_key,
 				       .seal_config = buf_span(&m->seal_config),
+				       .log_signer = m->log_signer,
 				       .backup_key = m->backup_key,
 				       .trust_domain = conf_text(m->conf, "trust-domain"),
 				       .operator_name = m->operator_name,
 				       .names = names->at,
 				       .n_names = names->n};
 	KMS_TRY(core_init(&o, &m->made, why));
-	log_head_t head;
-	KMS_TRY(core_log_head(store, &head));
-	return core_log_mark_write(m->staged, &head, why);
+	SCOPED(buf_free) buf_t checkpoint = BUF_INIT;
+	KMS_TRY(core_log_checkpoint(store, &checkpoint));
+	return core_log_mark_write(m->staged, buf_span(&checkpoint), why);
 }
 
 static kms_err_t write_operator(const making_t *m, diag_t *why)
@@ -129,6 +142,8 @@ static kms_err_t write_files(const making_t *m, diag_t *why)
 	KMS_TRY(server_dir_write(m->staged, SERVER_DIR_CERT, buf_span(&m->made.server_cert), 0644, why));
 	KMS_TRY(server_dir_write(m->staged, SERVER_DIR_KEY, secret_span(m->made.server_key), 0600, why));
 	KMS_TRY(server_dir_write(m->staged, SERVER_DIR_BACKUP, secret_span(m->backup_key), 0600, why));
+	KMS_TRY(server_dir_write_signer(m->staged, m->log_signer, why));
+	KMS_TRY(server_dir_put_vkey(m->staged, note_signer_vkey(m->log_signer), why));
 	KMS_TRY(server_dir_write(m->staged, SERVER_DIR_LOCK, span_of(NULL, 0), 0600, why));
 	return write_operator(m, why);
 }
@@ -162,6 +177,8 @@ static void print_made(const making_t *m)
 		print_line(m->keyfile != NULL ? m->keyfile : SERVER_DIR_SEAL,
 			   "opens the seal: without it the database cannot be read");
 	print_line(SERVER_DIR_BACKUP, "encrypts backups");
+	print_line(SERVER_DIR_LOG_KEY ", " SERVER_DIR_LOG_VKEY,
+		   "sign and verify the audit log: give log.vkey to auditors");
 	print_line(SERVER_DIR_DB "/", "the database");
 }
 
@@ -186,6 +203,7 @@ static kms_err_t make(making_t *m, const names_t *names, diag_t *why)
 	KMS_TRY(server_dir_stage(m->dir, &m->staged, why));
 	KMS_TRY(make_seal(m, why));
 	KMS_TRY(crypto_random_secret(BACKUP_KEY_LEN, &m->backup_key));
+	KMS_TRY(make_log_key(m, why));
 	KMS_TRY(make_database(m, names, why));
 	KMS_TRY(write_files(m, why));
 	KMS_TRY(tell(m, why));

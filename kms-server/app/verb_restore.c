@@ -25,7 +25,9 @@ typedef struct restoring {
 	buf_t extra;  /* the backup's bundle */
 	bundle_t bundle;
 	secret_t *backup_key;
-	log_head_t head; /* of the restored database */
+	note_signer_t *log_signer;
+	log_head_t head;  /* of the restored database */
+	buf_t checkpoint; /* its newest */
 } restoring_t;
 
 static void restoring_end(restoring_t *r)
@@ -33,6 +35,8 @@ static void restoring_end(restoring_t *r)
 	server_dir_discard(&r->staged);
 	buf_free(&r->extra);
 	secret_freep(&r->backup_key);
+	note_signer_freep(&r->log_signer);
+	buf_free(&r->checkpoint);
 	closep(&r->lock);
 }
 
@@ -114,7 +118,7 @@ static kms_err_t present_head(const restoring_t *r, log_head_t *out, diag_t *why
 	diag_t ignored;
 	const lmdb_store_options_t o = {.read_only = true};
 	*out = (log_head_t){.epoch = 0};
-	kms_err_t e = core_log_mark_read(r->dir, &mark, why);
+	kms_err_t e = core_log_mark_read(r->dir, LOG_MARK, NULL, &mark, why);
 	if (e == KMS_OK)
 		*out = mark;
 	else if (e != KMS_E_NOTFOUND)
@@ -136,6 +140,22 @@ static kms_err_t refuse_rollback(const restoring_t *r, const log_head_t *lost, d
 			 (unsigned long long)r->head.size, r->head.epoch);
 }
 
+/* The folder's own key goes before the backup's: it is the one that auditors know. */
+static kms_err_t load_signer(restoring_t *r, diag_t *why)
+{
+	SCOPED(secret_freep) secret_t *text = NULL;
+	kms_err_t e =
+		r->there ? server_dir_read_secret(r->dir, SERVER_DIR_LOG_KEY, &text, why) : KMS_E_NOTFOUND;
+	if (e == KMS_OK)
+		return note_signer_load(text, &r->log_signer, why);
+	if (e != KMS_E_NOTFOUND)
+		return e;
+	e = bundle_log_signer(&r->bundle, r->backup_key, &r->log_signer);
+	if (e != KMS_OK)
+		return diag_fail(why, e, "%s: the log's key in it does not open", r->file);
+	return KMS_OK;
+}
+
 static kms_err_t check_and_mark(restoring_t *r, diag_t *why)
 {
 	SCOPED(freep) char *db = NULL;
@@ -148,12 +168,13 @@ static kms_err_t check_and_mark(restoring_t *r, diag_t *why)
 	KMS_TRY(path_join(r->staged, SERVER_DIR_DB, &db));
 	KMS_TRY(lmdb_store_open(db, &o, &store, why));
 	KMS_TRY(core_log_head(store, &r->head));
-	if (!further(&lost, &r->head))
-		return KMS_OK;
-	if (!r->accept_rollback)
+	bool rollback = further(&lost, &r->head);
+	if (rollback && !r->accept_rollback)
 		return refuse_rollback(r, &lost, why);
-	KMS_TRY(core_restore_mark(store, &clock, &lost, why));
-	return core_log_head(store, &r->head);
+	if (rollback)
+		KMS_TRY(core_restore_mark(store, &clock, r->log_signer, &lost, why));
+	KMS_TRY(core_log_head(store, &r->head));
+	return core_log_checkpoint(store, &r->checkpoint);
 }
 
 /* --- putting it in place --- */
@@ -173,6 +194,8 @@ static kms_err_t write_files(const restoring_t *r, const char *dir, diag_t *why)
 	KMS_TRY(write_missing(dir, SERVER_DIR_CA, r->bundle.ca, 0644, why));
 	KMS_TRY(write_missing(dir, SERVER_DIR_CERT, r->bundle.cert, 0644, why));
 	KMS_TRY(write_missing(dir, SERVER_DIR_KEY, secret_span(key), 0600, why));
+	e = server_dir_write_signer(dir, r->log_signer, why);
+	KMS_TRY(e == KMS_E_CONFLICT ? KMS_OK : e);
 	return write_missing(dir, SERVER_DIR_BACKUP, secret_span(r->backup_key), 0600, why);
 }
 
@@ -220,14 +243,14 @@ static kms_err_t put_back(restoring_t *r, diag_t *why)
 	KMS_TRY(write_files(r, r->dir, why));
 	KMS_TRY(swap_in(r, why));
 	/* after the database: a mark ahead of it would refuse the next start */
-	return core_log_mark_write(r->dir, &r->head, why);
+	return core_log_mark_write(r->dir, buf_span(&r->checkpoint), why);
 }
 
 static kms_err_t put_new(restoring_t *r, diag_t *why)
 {
 	KMS_TRY(write_files(r, r->staged, why));
 	KMS_TRY(server_dir_write(r->staged, SERVER_DIR_LOCK, span_of(NULL, 0), 0600, why));
-	KMS_TRY(core_log_mark_write(r->staged, &r->head, why));
+	KMS_TRY(core_log_mark_write(r->staged, buf_span(&r->checkpoint), why));
 	KMS_TRY(server_dir_publish(r->staged, r->dir, why));
 	free(TAKE(r->staged));
 	return KMS_OK;
@@ -269,6 +292,7 @@ static kms_err_t restore(restoring_t *r, diag_t *why)
 	KMS_TRY(stage(r, why));
 	KMS_TRY(path_join(r->staged, SERVER_DIR_DB, &target));
 	KMS_TRY(backup_read(r->file, key_of, r, target, why));
+	KMS_TRY(load_signer(r, why));
 	KMS_TRY(check_and_mark(r, why));
 	KMS_TRY(r->there ? put_back(r, why) : put_new(r, why));
 	return tell(r, why);

@@ -31,6 +31,8 @@ typedef struct running {
 	buf_t seal_config;
 	seal_t *seal;
 	x509_ca_t *ca;
+	note_signer_t *signer; /* under the log's present origin */
+	audit_t *audit;
 	core_t *core;
 	http_server_t *http;
 	metrics_t *metrics;
@@ -49,6 +51,8 @@ static void running_end(running_t *r)
 	http_server_stop(&r->http);
 	core_freep(&r->core);
 	metrics_freep(&r->metrics);
+	audit_freep(&r->audit);
+	note_signer_freep(&r->signer);
 	x509_ca_freep(&r->ca);
 	seal_freep(&r->seal);
 	buf_free(&r->seal_config);
@@ -186,9 +190,32 @@ static kms_err_t open_database(const conf_t *conf, running_t *r, diag_t *why)
 	return seal_load(buf_span(&r->seal_config), r->dir, conf_text(conf, "seal-keyfile"), &r->seal, why);
 }
 
+/* The log's origin stands in the database: a restore may have begun another. */
+static kms_err_t open_log(const conf_t *conf, running_t *r, diag_t *why)
+{
+	SCOPED(freep) char *archive = NULL;
+	log_head_t head;
+	const char *path = conf_text(conf, "log-archive");
+	kms_err_t e = core_log_head(r->store, &head);
+	if (e != KMS_OK)
+		return diag_fail(why, e == KMS_E_NOTFOUND ? KMS_E_INTEGRITY : e,
+				 "the audit log in %s cannot be read (%s)", r->dir, kms_err_name(e));
+	KMS_TRY(note_signer_renamed(r->files.log_signer, head.origin, &r->signer, why));
+	if (path[0] == '/')
+		archive = strdup(path);
+	else
+		KMS_TRY(path_join(r->dir, path, &archive));
+	if (archive == NULL)
+		return KMS_E_NOMEM;
+	const audit_options_t o = {.store = r->store, .signer = r->signer, .archive_dir = archive};
+	KMS_TRY(audit_open(&o, &r->audit, why));
+	return server_dir_put_vkey(r->dir, note_signer_vkey(r->signer), why);
+}
+
 static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 {
 	const core_options_t o = {.store = r->store,
+				  .audit = r->audit,
 				  .seal = r->seal,
 				  .clock = clock_system(),
 				  .dir = r->dir,
@@ -242,6 +269,7 @@ static kms_err_t start(const conf_t *conf, running_t *r, diag_t *why)
 	KMS_TRY(server_dir_load(r->dir, &r->files, why));
 	KMS_TRY(open_database(conf, r, why));
 	KMS_TRY(monitor_counters(&r->metrics));
+	KMS_TRY(open_log(conf, r, why));
 	KMS_TRY(start_core(conf, r, why));
 	KMS_TRY(start_http(conf, r, why));
 	return start_monitor(conf, r, why);

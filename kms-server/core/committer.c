@@ -14,7 +14,6 @@
 
 void committer_publish(core_t *c)
 {
-	atomic_store(&c->log_size, c->log.head.size);
 	atomic_store(&c->sealed, keyring_sealed(c->keys));
 }
 
@@ -22,23 +21,28 @@ void committer_publish(core_t *c)
  */
 void committer_mark(core_t *c, int64_t now, bool force)
 {
+	SCOPED(buf_free) buf_t note = BUF_INIT;
 	diag_t why;
-	if (c->marked.size == c->log.head.size || (!force && now - c->marked_ms < MARK_EVERY_MS))
+	uint64_t size = 0;
+	if (c->marked == audit_size(c->audit) || (!force && now - c->marked_ms < MARK_EVERY_MS))
 		return;
 	c->marked_ms = now;
-	if (core_log_mark_write(c->dir, &c->log.head, &why) == KMS_OK)
-		c->marked = c->log.head;
+	if (audit_checkpoint(c->audit, &size, &note) == KMS_OK &&
+	    core_log_mark_write(c->dir, buf_span(&note), &why) == KMS_OK)
+		c->marked = size;
 }
 
 kms_err_t committer_commit(core_t *c, store_txn_t **t)
 {
+	kms_err_t e = audit_seal(c->audit, *t);
 	failpoint("commit.before");
-	kms_err_t e = store_commit(TAKE(*t));
+	if (e == KMS_OK)
+		e = store_commit(TAKE(*t));
 	if (e == KMS_OK) {
-		log_sync(&c->log);
+		audit_committed(c->audit);
 		failpoint("commit.after");
 	} else {
-		log_rollback(&c->log);
+		audit_rolled_back(c->audit);
 	}
 	return e;
 }
@@ -79,7 +83,7 @@ static void give_back(core_t *c, core_job_t *job)
 	}
 	if (job->parked) /* several of one identity in one batch */
 		job_problem(job, 429, "too-many-requests", 2, "Too many polls wait already.");
-	if (job->rq.op == OP_NODE_TASKS && job->deadline_ms != 0)
+	if (job->deadline_ms != 0)
 		atomic_fetch_sub(&c->n_polls, 1);
 	job->done(job->ctx);
 }
@@ -117,7 +121,7 @@ static batch_result_t try_batch(core_t *c, core_job_t *const *job, size_t n, int
 				kms_err_t *why)
 {
 	SCOPED(store_abortp) store_txn_t *t = NULL;
-	kms_err_t e = store_begin_write(c->store, c->log.head.size, &t);
+	kms_err_t e = store_begin_write(c->store, audit_size(c->audit), &t);
 	if (e != KMS_OK) {
 		*why = e;
 		return e == KMS_E_FULL ? BATCH_FULL : e == KMS_E_NOMEM ? BATCH_BROKEN : BATCH_FAILED;
@@ -126,13 +130,16 @@ static batch_result_t try_batch(core_t *c, core_job_t *const *job, size_t n, int
 		e = process_one(c, t, job[i], now, wake);
 		if (e != KMS_OK) {
 			*why = e;
-			log_rollback(&c->log);
+			audit_rolled_back(c->audit);
 			return e == KMS_E_FULL ? BATCH_FULL : BATCH_BROKEN;
 		}
 	}
 	e = committer_commit(c, &t);
 	*why = e;
-	return e == KMS_OK ? BATCH_DONE : e == KMS_E_FULL ? BATCH_FULL : BATCH_FAILED;
+	return e == KMS_OK        ? BATCH_DONE
+	       : e == KMS_E_FULL  ? BATCH_FULL
+	       : e == KMS_E_NOMEM ? BATCH_BROKEN
+				  : BATCH_FAILED;
 }
 
 static void keep_outcome(core_t *c, core_job_t *job)
@@ -176,7 +183,7 @@ static void run_batch(core_t *c, core_job_t *const *job, size_t n, bool *wake)
 	kms_err_t why = KMS_OK;
 	bool woke = false;
 	int64_t now = clock_now(&c->clock);
-	uint64_t before = c->log.head.size;
+	uint64_t before = audit_size(c->audit);
 	batch_result_t r = try_batch(c, job, n, now, &woke, &why);
 	if (r == BATCH_BROKEN && n > 1) {
 		for (size_t i = 0; i < n; i++)
@@ -190,7 +197,7 @@ static void run_batch(core_t *c, core_job_t *const *job, size_t n, bool *wake)
 		run_batch(c, job, 1, wake);
 		return;
 	}
-	settle(c, job, n, r, c->log.head.size > before);
+	settle(c, job, n, r, audit_size(c->audit) > before);
 	*wake |= woke && r == BATCH_DONE;
 	committer_mark(c, now, false);
 }
@@ -204,7 +211,7 @@ static kms_err_t tick_writes(core_t *c, store_txn_t *t, int64_t now)
 		char text[80];
 		(void)snprintf(text, sizeof text, "%u requests were refused for want of space",
 			       c->refused_full);
-		KMS_TRY(log_system(&c->log, t, "log.recovered", 6, "done", text, now));
+		KMS_TRY(log_system(c->audit, t, "log.recovered", 6, "done", text, now));
 	}
 	while (gather_take(c->gather, now, false, &row))
 		KMS_TRY(process_gathered(c, t, &row, now));
@@ -224,13 +231,13 @@ static void tick_with(core_t *c, tick_fn writes, int64_t now)
 {
 	SCOPED(store_abortp) store_txn_t *t = NULL;
 	bool recovering = !atomic_load(&c->log_writable);
-	kms_err_t e = store_begin_write(c->store, c->log.head.size, &t);
+	kms_err_t e = store_begin_write(c->store, audit_size(c->audit), &t);
 	if (e == KMS_OK)
 		e = writes(c, t, now);
 	if (e == KMS_OK)
 		e = committer_commit(c, &t);
 	else
-		log_rollback(&c->log);
+		audit_rolled_back(c->audit);
 	if (e == KMS_OK && recovering)
 		c->refused_full = 0;
 	if (e == KMS_E_FULL || (e == KMS_OK && recovering))
@@ -251,7 +258,12 @@ static void tick(core_t *c, int64_t now)
 		tick_with(c, sweep_writes, now);
 }
 
-/* Polls that are due, or all of them when there are new tasks, go back to the queue's front. */
+static bool poll_is_due(const core_t *c, const core_job_t *job, int64_t now)
+{
+	return now >= job->deadline_ms || (job->tails && audit_size(c->audit) > job->seen);
+}
+
+/* Polls that are due, or all of them when there are new tasks, go back to the queue. */
 static void requeue_polls(core_t *c, bool all, int64_t now)
 {
 	job_list_t keep, again;
@@ -259,7 +271,7 @@ static void requeue_polls(core_t *c, bool all, int64_t now)
 	joblist_init(&keep);
 	joblist_init(&again);
 	while ((job = joblist_take(&c->polls)) != NULL)
-		joblist_add(all || now >= job->deadline_ms ? &again : &keep, job);
+		joblist_add(all || poll_is_due(c, job, now) ? &again : &keep, job);
 	joblist_init(&c->polls);
 	while ((job = joblist_take(&keep)) != NULL)
 		joblist_add(&c->polls, job);

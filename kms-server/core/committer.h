@@ -4,12 +4,14 @@
 #ifndef CLAVIGER_KMS_SERVER_CORE_COMMITTER_H
 #define CLAVIGER_KMS_SERVER_CORE_COMMITTER_H
 
+#include "kms-server/core/init.h"
 #include "kms-server/core/internal.h"
 
 /* The thread; arg is the core_t. Ends when the core stops, or after a commit whose outcome is not known. */
 void *committer_main(void *arg);
 
-/* Commits and moves the log's head; takes *t in every case. */
+/* Seals the log, commits and moves its head; takes *t in every case but when sealing fails (abort it then).
+ */
 KMS_MUST committer_commit(core_t *c, store_txn_t **t);
 /* What health shows. */
 void committer_publish(core_t *c);

@@ -102,7 +102,7 @@ static void finish_release(core_t *c, core_job_t *job, core_reply_t *out)
 static void finish_query(core_t *c, core_job_t *job)
 {
 	job->reply = (core_reply_t){.status = 200, .content_type = "application/json"};
-	kms_err_t e = audit_query_run(c->store, job->query, &job->reply.body);
+	kms_err_t e = audit_query_run(c, job->query, &job->reply.body);
 	if (e != KMS_OK) {
 		log_error("request %s: reading the log failed (%s)", job->rq.request_id, kms_err_name(e));
 		job_problem(job, 500, "internal", 0, "The log could not be read.");
@@ -157,7 +157,7 @@ void core_health(core_t *c, core_reply_t *out)
 	SCOPED(json_freep)
 	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:I, s:[s], s:[s], s:s, s:I, s:i}", "status", status,
 			      "initialised", 1, "sealed", sealed, "log_writable", writable, "log_size",
-			      (json_int_t)atomic_load(&c->log_size), "api", "v1", "features", "maintenance",
+			      (json_int_t)audit_size(c->audit), "api", "v1", "features", "maintenance",
 			      "version", CLAVIGER_VERSION, "time_ms", (json_int_t)clock_now(&c->clock),
 			      "durable_copies_required", 0);
 	if (j == NULL || json_write(j, &out->body) != KMS_OK)
@@ -169,13 +169,13 @@ void core_view(core_t *c, metrics_view_t *out)
 	out->sealed = atomic_load(&c->sealed);
 	out->log_writable = atomic_load(&c->log_writable);
 	out->space = out->log_writable ? LOG_SPACE_OK : LOG_SPACE_FULL;
-	out->log_size = atomic_load(&c->log_size);
+	out->log_size = audit_size(c->audit);
 	out->checkpoint_size = out->log_size;
 	out->polls = atomic_load(&c->n_polls);
 	(void)pthread_mutex_lock(&c->lock);
 	out->waiting = c->queue.n;
 	(void)pthread_mutex_unlock(&c->lock);
-	out->n_parties = 0;
+	out->n_parties = audit_parties(c->audit, out->party);
 }
 
 bool core_failed(const core_t *c)

@@ -15,6 +15,7 @@
 #include "common/crypto/x509.h"
 #include "kms-server/core/metrics.h"
 #include "kms-server/core/ops.h"
+#include "kms-server/ports/audit.h"
 #include "kms-server/ports/seal.h"
 #include "kms-server/ports/store.h"
 
@@ -89,9 +90,10 @@ void core_problem(core_reply_t *out, int status, const char *slug, const char *r
 
 typedef struct core_options {
 	store_t *store; /* borrowed */
+	audit_t *audit; /* borrowed; audit_open of that store */
 	seal_t *seal;   /* borrowed; seal_load of core_seal_config */
 	kms_clock_t clock;
-	const char *dir; /* the server's folder: seal key file, log head mark */
+	const char *dir; /* the server's folder: seal key file, newest checkpoint */
 	span_t ca_pem;
 	uint32_t max_waiting; /* jobs that may wait for the committer; 0: 65536 */
 	uint32_t max_polls;   /* parked long polls in all; 0: 20000 */
@@ -99,7 +101,7 @@ typedef struct core_options {
 	metrics_t *metrics;   /* borrowed; NULL: nothing is counted */
 } core_options_t;
 
-/* Checks the store against the log head mark (INTEGRITY: an older or another database), completes open
+/* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database), completes open
  * releases as `unknown`, unseals by key file where that is the seal, and starts the committer thread. */
 KMS_MUST core_start(const core_options_t *o, core_t **out, diag_t *why);
 /* Answers everything that waits with 503 and ends the thread. After it no done() is called; core_finish still

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#define ORIGIN_KEY       "log.origin"
 #define YEAR_MS          (INT64_C(365) * 24 * 3600 * 1000)
 #define CA_LIFE_MS       (10 * YEAR_MS)
 #define SERVER_LIFE_MS   (2 * YEAR_MS)
@@ -39,14 +40,6 @@ static kms_err_t put_wrapped(store_txn_t *t, const char *name, const secret_t *p
 	SCOPED(buf_free) buf_t blob = BUF_INIT;
 	KMS_TRY(wrap_seal(parent, id, plain, &blob));
 	return put_meta(t, name, buf_span(&blob));
-}
-
-static kms_err_t put_epoch(store_txn_t *t, uint32_t epoch)
-{
-	SCOPED(buf_free) buf_t b = BUF_INIT;
-	buf_u32(&b, epoch);
-	KMS_TRY(b.err);
-	return put_meta(t, "epoch", buf_span(&b));
 }
 
 /* Certificates that the first start needs, made before anything is written. */
@@ -84,15 +77,8 @@ static kms_err_t put_operator(store_txn_t *t, const secret_t *root, const core_i
 	return record_put_operator(t, mac, o->operator_name, &rec);
 }
 
-static kms_err_t record(store_txn_t *t, const char *operation, int activity, const char *detail, int64_t now)
-{
-	audit_log_t log;
-	KMS_TRY(log_load(&log, t));
-	return log_system(&log, t, operation, activity, "done", detail, now);
-}
-
-static kms_err_t write_all(store_txn_t *t, const core_init_options_t *o, const secret_t *ca_key,
-			   const core_init_result_t *r, diag_t *why)
+static kms_err_t write_all(store_txn_t *t, audit_t *audit, const core_init_options_t *o,
+			   const secret_t *ca_key, const core_init_result_t *r, diag_t *why)
 {
 	SCOPED(secret_freep) secret_t *root = NULL;
 	uint64_t n;
@@ -101,23 +87,27 @@ static kms_err_t write_all(store_txn_t *t, const core_init_options_t *o, const s
 		return diag_fail(why, KMS_E_CONFLICT, "this database is initialised already");
 	KMS_TRY(crypto_random_secret(32, &root));
 	KMS_TRY(put_meta(t, "format", span_str("claviger-store 1")));
-	KMS_TRY(put_epoch(t, 1));
+	KMS_TRY(put_meta(t, ORIGIN_KEY, span_str(note_signer_vkey(o->log_signer)->name)));
 	KMS_TRY(put_meta(t, "seal", o->seal_config));
 	KMS_TRY(put_meta(t, "ca.cert", buf_span(&r->ca_pem)));
 	KMS_TRY(put_wrapped(t, "root", o->seal_key, &root_id, root));
 	KMS_TRY(put_wrapped(t, "ca.key", root, &ca_id, ca_key));
 	KMS_TRY(put_wrapped(t, "backup.key", root, &backup_id, o->backup_key));
 	KMS_TRY(put_operator(t, root, o, r, why));
-	return record(t, "server.init", 1, "", clock_now(&o->clock));
+	KMS_TRY(log_system(audit, t, "server.init", 1, "done", "", clock_now(&o->clock)));
+	return audit_seal(audit, t);
 }
 
 static kms_err_t init(const core_init_options_t *o, core_init_result_t *r, diag_t *why)
 {
 	SCOPED(secret_freep) secret_t *ca_key = NULL;
+	SCOPED(audit_freep) audit_t *audit = NULL;
 	SCOPED(store_abortp) store_txn_t *t = NULL;
+	const audit_options_t log = {.store = o->store, .signer = o->log_signer};
 	KMS_TRY(make_certificates(o, &ca_key, r, why));
+	KMS_TRY(audit_open(&log, &audit, why));
 	KMS_TRY(store_begin_write(o->store, 0, &t));
-	KMS_TRY(write_all(t, o, ca_key, r, why));
+	KMS_TRY(write_all(t, audit, o, ca_key, r, why));
 	return store_commit(TAKE(t));
 }
 
@@ -185,25 +175,4 @@ kms_err_t core_backup_key(span_t header, const secret_t *seal_key, secret_t **ou
 	KMS_TRY(split_header(header, &h));
 	KMS_TRY(wrap_open(seal_key, &root_id, h.root, &root));
 	return wrap_open(root, &backup_id, h.key, out);
-}
-
-kms_err_t core_restore_mark(store_t *s, const kms_clock_t *clock, const log_head_t *lost, diag_t *why)
-{
-	SCOPED(store_abortp) store_txn_t *t = NULL;
-	log_head_t head;
-	char detail[200];
-	KMS_TRY(core_log_head(s, &head));
-	(void)snprintf(detail, sizeof detail,
-		       "restored at %llu events of epoch %u over a log of %llu events of epoch %u: what lay "
-		       "between is lost",
-		       (unsigned long long)head.size, head.epoch, (unsigned long long)lost->size,
-		       lost->epoch);
-	KMS_TRY(store_begin_write(s, head.size, &t));
-	uint32_t epoch = (lost->epoch > head.epoch ? lost->epoch : head.epoch) + 1;
-	KMS_TRY(put_epoch(t, epoch));
-	KMS_TRY(record(t, "server.restore", 8, detail, clock_now(clock)));
-	kms_err_t e = store_commit(TAKE(t));
-	return e == KMS_OK
-		       ? e
-		       : diag_fail(why, e, "the restored database cannot be written (%s)", kms_err_name(e));
 }

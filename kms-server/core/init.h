@@ -6,17 +6,18 @@
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/secret.h"
-#include "kms-server/ports/store.h"
+#include "kms-server/ports/audit.h"
 
 typedef struct core_init_options {
 	store_t *store; /* empty: CONFLICT otherwise */
 	kms_clock_t clock;
-	const secret_t *seal_key;   /* wraps the root key */
-	span_t seal_config;         /* kept in the store for seal_load */
-	const secret_t *backup_key; /* 32 bytes; wrapped under the root key for core_backup_header */
-	const char *trust_domain;   /* "claviger.example": the SPIFFE trust domain */
-	const char *operator_name;  /* the first operator, role admin */
-	const char *const *names;   /* DNS names and IP literals of the server's certificate */
+	const secret_t *seal_key;        /* wraps the root key */
+	span_t seal_config;              /* kept in the store for seal_load */
+	const note_signer_t *log_signer; /* its name becomes the log's origin */
+	const secret_t *backup_key;      /* 32 bytes; wrapped under the root key for core_backup_header */
+	const char *trust_domain;        /* "claviger.example": the SPIFFE trust domain */
+	const char *operator_name;       /* the first operator, role admin */
+	const char *const *names;        /* DNS names and IP literals of the server's certificate */
 	size_t n_names;
 } core_init_options_t;
 
@@ -41,19 +42,37 @@ KMS_MUST core_backup_header(store_t *s, buf_t *out);
 KMS_MUST core_backup_seal_config(span_t header, span_t *seal_config);
 KMS_MUST core_backup_key(span_t header, const secret_t *seal_key, secret_t **out);
 
-/* Where the log stands: number of events, epoch (1 at first; a restore over a log that has gone on adds one).
+/* --- where the log stands --- */
+
+/* A log is known by its origin: "<trust domain>/log/<8 hex digits>" at first, with "-2", "-3", … behind it
+ * after each restore over a log that had gone on: its epoch. To verifiers and witnesses that is another log.
  */
+KMS_MUST log_origin_new(const char *trust_domain, char out[NOTE_NAME_CAP]);
+uint32_t log_epoch(const char *origin);
+bool log_same_lineage(const char *a, const char *b);
+
 typedef struct log_head {
+	char origin[NOTE_NAME_CAP];
 	uint32_t epoch;
 	uint64_t size;
-	uint8_t last[32]; /* SHA-256 of the newest event's bytes; zeros when there is none */
+	uint8_t root[MERKLE_HASH_LEN];
 } log_head_t;
 KMS_MUST core_log_head(store_t *s, log_head_t *out);
-/* The mark outside the store (DIR/log.head). NOTFOUND when there is none. */
-KMS_MUST core_log_mark_read(const char *dir, log_head_t *out, diag_t *why);
-KMS_MUST core_log_mark_write(const char *dir, const log_head_t *head, diag_t *why);
+/* The store's newest checkpoint, as signed. */
+KMS_MUST core_log_checkpoint(store_t *s, buf_t *out);
 
-/* Logs that a backup was restored over a log that had `lost` (epoch, size), and starts the next epoch. */
-KMS_MUST core_restore_mark(store_t *s, const kms_clock_t *clock, const log_head_t *lost, diag_t *why);
+/* Checkpoints kept outside the store. */
+#define LOG_MARK     "log.checkpoint" /* the newest, at most half a second behind the log */
+#define LOG_COSIGNED "log.cosigned"   /* the newest that a witness has cosigned */
+/* key: whose signature it must bear (under whatever epoch of the name); NULL: not looked at. NOTFOUND when
+ * there is none. */
+KMS_MUST core_log_mark_read(const char *dir, const char *name, const note_vkey_t *key, log_head_t *out,
+			    diag_t *why);
+KMS_MUST core_log_mark_write(const char *dir, span_t note, diag_t *why);
+
+/* Logs that a backup was restored over a log that had `lost`, and begins the next epoch: the same key signs
+ * under the next origin from then on. */
+KMS_MUST core_restore_mark(store_t *s, const kms_clock_t *clock, const note_signer_t *signer,
+			   const log_head_t *lost, diag_t *why);
 
 #endif

@@ -41,15 +41,18 @@ typedef struct release_set {
 } release_set_t;
 
 /* What an auditor asked for: read in core_finish, on the asking connection's thread, so that a long search
- * keeps no release waiting. */
+ * keeps no release waiting. Empty texts ask for nothing. */
 typedef struct audit_query {
-	char customer[NAME_CAP], service[NAME_CAP], volume[PATH3_CAP], node[PATH3_CAP], actor[PATH3_CAP];
-	char operation[NAME_CAP];
+	char customers[AUDIT_ANY_OF_MAX][NAME_CAP]; /* one of these, where n_customers is not 0 */
+	size_t n_customers;
+	/* whole paths, or a last name alone (`bare`), which no index has */
+	char service[2 * NAME_CAP], volume[PATH3_CAP], node[PATH3_CAP], actor[PATH3_CAP];
+	char operation[NAME_CAP], grant[MAINT_ID_CAP], maintenance[MAINT_ID_CAP];
 	int status_id; /* 0: any */
 	int64_t from_ms, to_ms;
 	int64_t limit;
 	bool ascending;
-	bool has_cursor;
+	bool tail;       /* a long poll: the answer always says where to go on */
 	uint64_t cursor; /* index to go on at */
 	uint64_t end;    /* the log's size when it was asked: later events are not shown */
 } audit_query_t;
@@ -66,6 +69,8 @@ struct core_job {
 	gather_verdict_t gather; /* of refusals without an identity */
 	bool parked;             /* a long poll without work yet */
 	int64_t deadline_ms;     /* of the poll; 0: not set yet */
+	bool tails;              /* the poll waits for the log to grow beyond `seen` */
+	uint64_t seen;
 	/* the result */
 	core_reply_t reply;
 	release_set_t *releases; /* secrets to be opened by core_finish */
@@ -87,10 +92,10 @@ struct core {
 
 	/* the committer's own */
 	keyring_t *keys;
-	audit_log_t log;
+	audit_t *audit;
 	gather_t *gather;
 	int64_t marked_ms, swept_ms, ticked_ms;
-	log_head_t marked;
+	uint64_t marked; /* events that the mark outside the store covers */
 	job_list_t polls; /* parked */
 	uint32_t refused_full;
 
@@ -104,7 +109,6 @@ struct core {
 	bool running;
 	budget_t *budget;
 	atomic_bool sealed, log_writable, failed, ended;
-	atomic_uint_fast64_t log_size;
 	atomic_uint n_polls;
 };
 
@@ -262,7 +266,9 @@ kms_err_t op_audit_get(op_t *op);
 /* maintenance.c, for rotation.c: the volume's task of this event is done. NOTFOUND when there is none. */
 KMS_MUST maint_task_done(op_t *op, const char *id, const path3_t *volume);
 /* audit.c: the answer to a query, read on the caller's thread. */
-KMS_MUST audit_query_run(store_t *s, const audit_query_t *q, buf_t *out);
+KMS_MUST audit_query_run(const core_t *c, const audit_query_t *q, buf_t *out);
+/* tasks.c: parks the request until what it waits for is there, or its time has come. */
+KMS_MUST op_park(op_t *op, int64_t wait_ms);
 /* tasks.c: whether the job's identity may park one more poll. */
 bool polls_room(const core_t *c, const core_job_t *job);
 /* maintenance.c, for sweep.c */

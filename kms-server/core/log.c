@@ -1,86 +1,12 @@
 #include "kms-server/core/log.h"
 
 #include "common/base/encode.h"
+#include "common/base/name.h"
 #include "common/base/reader.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
-#include "common/io/file.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-
-#define MARK_NAME "log.head"
-
-static kms_err_t load_epoch(store_txn_t *t, uint32_t *out)
-{
-	span_t v = {0};
-	KMS_TRY(store_get(t, STORE_META, span_str("epoch"), &v));
-	reader_t r = reader_of(v);
-	uint32_t epoch = reader_u32(&r);
-	KMS_TRY(reader_done(&r));
-	*out = epoch;
-	return KMS_OK;
-}
-
-/* The newest event has the number that the count says, or one was taken out between. */
-static kms_err_t load_last(store_txn_t *t, log_head_t *h)
-{
-	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
-	uint8_t want[8];
-	span_t key = {0}, bytes = {0};
-	log_key(h->size - 1, want);
-	KMS_TRY(store_seek(t, STORE_EVENTS, span_of(NULL, 0), STORE_DOWN, &c));
-	KMS_TRY(store_next(c, &key, &bytes));
-	if (!span_eq(key, span_of(want, sizeof want)))
-		return KMS_E_INTEGRITY;
-	return crypto_sha256(bytes, h->last);
-}
-
-static kms_err_t load_head(store_txn_t *t, log_head_t *out)
-{
-	log_head_t h = {0};
-	KMS_TRY(load_epoch(t, &h.epoch));
-	KMS_TRY(store_count(t, STORE_EVENTS, &h.size));
-	if (h.size > 0)
-		KMS_TRY(load_last(t, &h));
-	*out = h;
-	return KMS_OK;
-}
-
-kms_err_t log_load(audit_log_t *l, store_txn_t *t)
-{
-	log_head_t h;
-	KMS_TRY(load_head(t, &h));
-	l->head = h;
-	l->pending = h;
-	return KMS_OK;
-}
-
-kms_err_t log_check_at(store_t *s, const log_head_t *mark, diag_t *why)
-{
-	SCOPED(store_abortp) store_txn_t *t = NULL;
-	uint8_t key[8], hash[SHA256_LEN];
-	span_t bytes = {0};
-	KMS_TRY(store_begin_read(s, &t));
-	log_key(mark->size - 1, key);
-	kms_err_t e = store_get(t, STORE_EVENTS, span_of(key, sizeof key), &bytes);
-	if (e == KMS_OK)
-		KMS_TRY(crypto_sha256(bytes, hash));
-	if (e == KMS_E_NOTFOUND || (e == KMS_OK && !ct_equal(hash, mark->last, sizeof hash)))
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "event %llu of the log is not the one that this server acknowledged: the "
-				 "database is another "
-				 "one, or was changed",
-				 (unsigned long long)(mark->size - 1));
-	return e;
-}
-
-kms_err_t core_log_head(store_t *s, log_head_t *out)
-{
-	SCOPED(store_abortp) store_txn_t *t = NULL;
-	KMS_TRY(store_begin_read(s, &t));
-	return load_head(t, out);
-}
 
 /* value: u64 sequence of the customer's newest event, u64 its index. The deployment's own chain has the key
  * "-", which is no name. */
@@ -108,24 +34,67 @@ static kms_err_t chain_next(store_txn_t *t, event_t *e, uint64_t index)
 	return store_put(t, STORE_CHAINS, key, buf_span(&b));
 }
 
-kms_err_t log_append(audit_log_t *l, store_txn_t *t, event_t *e, uint64_t *index)
+/* The customer and service of a resource's path. */
+static void service_of(const event_t *e, char out[2 * NAME_CAP])
 {
-	uint64_t at = l->pending.size;
-	uint8_t key[8], uid[(EVENT_UID_CAP - 1) / 2];
-	KMS_TRY(crypto_random(uid, sizeof uid));
-	hex_encode(span_of(uid, sizeof uid), e->uid);
-	KMS_TRY(chain_next(t, e, at));
-	SCOPED(buf_free) buf_t bytes = BUF_INIT;
-	KMS_TRY(event_encode(e, &bytes));
-	log_key(at, key);
-	KMS_TRY(store_put(t, STORE_EVENTS, span_of(key, sizeof key), buf_span(&bytes)));
-	KMS_TRY(crypto_sha256(buf_span(&bytes), l->pending.last));
-	l->pending.size = at + 1;
-	*index = at;
-	return KMS_OK;
+	const char *uid = e->resource_uid != NULL ? e->resource_uid : "";
+	const char *slash = strchr(uid, '/');
+	const char *end = slash != NULL ? strchr(slash + 1, '/') : NULL;
+	size_t n = slash == NULL ? 0 : end != NULL ? (size_t)(end - uid) : strlen(uid);
+	(void)snprintf(out, 2 * NAME_CAP, "%.*s", n < 2 * (size_t)NAME_CAP ? (int)n : 0, uid);
 }
 
-kms_err_t log_system(audit_log_t *l, store_txn_t *t, const char *operation, int activity, const char *code,
+static bool is_type(const event_t *e, const char *type)
+{
+	return e->resource_type != NULL && strcmp(e->resource_type, type) == 0;
+}
+
+static const char *text(const char *s)
+{
+	return s != NULL ? s : "";
+}
+
+/* What the event can be found by; audit.c looks for the same. */
+static size_t terms_of(const event_t *e, const char *service, audit_term_t out[AUDIT_TERMS_MAX])
+{
+	const char *actor = text(e->actor_name), *uid = text(e->resource_uid);
+	bool by_node = e->actor_type != NULL && strcmp(e->actor_type, "node") == 0;
+	bool maintenance = strncmp(text(e->correlation_uid), "m-", 2) == 0;
+	size_t n = 0;
+	out[n++] = (audit_term_t){AUDIT_CUSTOMER, text(e->customer)};
+	out[n++] = (audit_term_t){AUDIT_OPERATION, e->operation};
+	out[n++] = (audit_term_t){AUDIT_ACTOR, actor};
+	if (service[0] != '\0' && (is_type(e, "volume") || is_type(e, "node") || is_type(e, "service")))
+		out[n++] = (audit_term_t){AUDIT_SERVICE, service};
+	if (is_type(e, "volume"))
+		out[n++] = (audit_term_t){AUDIT_VOLUME, uid};
+	if (by_node)
+		out[n++] = (audit_term_t){AUDIT_NODE, actor};
+	if (is_type(e, "node") && !(by_node && strcmp(uid, actor) == 0))
+		out[n++] = (audit_term_t){AUDIT_NODE, uid};
+	if (!e->success)
+		out[n++] = (audit_term_t){AUDIT_FAILURE, ""};
+	if (maintenance)
+		out[n++] = (audit_term_t){AUDIT_MAINTENANCE, e->correlation_uid};
+	return n;
+}
+
+kms_err_t log_append(audit_t *a, store_txn_t *t, event_t *e, uint64_t *index)
+{
+	uint8_t uid[(EVENT_UID_CAP - 1) / 2];
+	char service[2 * NAME_CAP];
+	audit_term_t terms[AUDIT_TERMS_MAX];
+	KMS_TRY(crypto_random(uid, sizeof uid));
+	hex_encode(span_of(uid, sizeof uid), e->uid);
+	KMS_TRY(chain_next(t, e, audit_next(a)));
+	SCOPED(buf_free) buf_t bytes = BUF_INIT;
+	KMS_TRY(event_encode(e, &bytes));
+	service_of(e, service);
+	size_t n = terms_of(e, service, terms);
+	return audit_append(a, t, buf_span(&bytes), terms, n, e->time_ms, index);
+}
+
+kms_err_t log_system(audit_t *a, store_txn_t *t, const char *operation, int activity, const char *code,
 		     const char *detail, int64_t now_ms)
 {
 	uint64_t index;
@@ -142,14 +111,21 @@ kms_err_t log_system(audit_log_t *l, store_txn_t *t, const char *operation, int 
 		     .statement = "system",
 		     .resource_type = "sys",
 		     .resource_uid = "kms-server"};
-	return log_append(l, t, &e, &index);
+	return log_append(a, t, &e, &index);
+}
+
+/* Big-endian, so that the order of keys is that of events. */
+static void open_key(uint64_t index, uint8_t out[8])
+{
+	for (unsigned i = 0; i < 8; i++)
+		out[i] = (uint8_t)(index >> (8 * (7 - i)));
 }
 
 kms_err_t log_open_put(store_txn_t *t, uint64_t index, const open_release_t *o)
 {
 	uint8_t key[8];
 	SCOPED(buf_free) buf_t b = BUF_INIT;
-	log_key(index, key);
+	open_key(index, key);
 	buf_lp_str(&b, o->customer);
 	buf_lp_str(&b, o->service);
 	buf_lp_str(&b, o->volume);
@@ -166,7 +142,7 @@ kms_err_t log_open_take(store_txn_t *t, uint64_t index, open_release_t *out)
 	uint8_t key[8];
 	span_t v = {0};
 	open_release_t o;
-	log_key(index, key);
+	open_key(index, key);
 	KMS_TRY(store_get(t, STORE_OPEN, span_of(key, sizeof key), &v));
 	reader_t r = reader_of(v);
 	reader_lp_str(&r, o.customer, sizeof o.customer);
@@ -193,36 +169,4 @@ kms_err_t log_open_first(store_txn_t *t, uint64_t *index)
 	KMS_TRY(reader_done(&r));
 	*index = at;
 	return KMS_OK;
-}
-
-/* The mark is one line: "claviger-log-head 1 EPOCH SIZE HEX". */
-kms_err_t core_log_mark_read(const char *dir, log_head_t *out, diag_t *why)
-{
-	SCOPED(freep) char *path = NULL;
-	SCOPED(buf_free) buf_t text = BUF_INIT;
-	const char *s = NULL;
-	KMS_TRY(path_join(dir, MARK_NAME, &path));
-	KMS_TRY(file_read(path, 256, &text, why));
-	KMS_TRY(buf_cstr(&text, &s));
-	log_head_t h = {0};
-	char hex[65] = "";
-	if (sscanf(s, "claviger-log-head 1 %" SCNu32 " %" SCNu64 " %64s", &h.epoch, &h.size, hex) != 3 ||
-	    hex_decode(span_str(hex), h.last, sizeof h.last) != KMS_OK)
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "%s is damaged: it should be one line claviger-log-head 1 EPOCH SIZE HASH",
-				 path);
-	*out = h;
-	return KMS_OK;
-}
-
-kms_err_t core_log_mark_write(const char *dir, const log_head_t *head, diag_t *why)
-{
-	SCOPED(freep) char *path = NULL;
-	char hex[65], line[160];
-	KMS_TRY(path_join(dir, MARK_NAME, &path));
-	hex_encode(span_of(head->last, sizeof head->last), hex);
-	(void)snprintf(line, sizeof line, "claviger-log-head 1 %" PRIu32 " %" PRIu64 " %s\n", head->epoch,
-		       head->size, hex);
-	/* flushed before the rename: an empty mark after a power loss would refuse a good database */
-	return file_write(path, span_str(line), 0600, FILE_REPLACE, why);
 }

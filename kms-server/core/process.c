@@ -280,7 +280,7 @@ static kms_err_t record(op_t *op, kms_err_t e)
 			return KMS_OK;
 		ev.count = 1;
 	}
-	return log_append(&op->core->log, op->txn, &ev, &index);
+	return log_append(op->core->audit, op->txn, &ev, &index);
 }
 
 static kms_err_t write_answer(op_t *op)
@@ -402,7 +402,7 @@ kms_err_t process_outcome(core_t *c, store_txn_t *t, core_job_t *job, int64_t no
 			     .resource_uid = uid,
 			     .resource_type = "volume",
 			     .correlation_uid = open.uid};
-		KMS_TRY(log_append(&c->log, t, &e, &index));
+		KMS_TRY(log_append(c->audit, t, &e, &index));
 	}
 	return KMS_OK;
 }
@@ -424,5 +424,5 @@ kms_err_t process_gathered(core_t *c, store_txn_t *t, const gather_row_t *row, i
 		     .ip = row->prefix,
 		     .resource_type = rows[row->op].type,
 		     .count = row->count};
-	return log_append(&c->log, t, &e, &index);
+	return log_append(c->audit, t, &e, &index);
 }

@@ -7,26 +7,52 @@
 #define DEFAULT_WAITING 65536U
 #define DEFAULT_POLLS   20000U
 
-static kms_err_t check_mark(core_t *c, diag_t *why)
+static kms_err_t refuse_older(const core_t *c, const log_head_t *mark, const char *name, const char *origin,
+			      uint64_t size, diag_t *why)
+{
+	return diag_fail(
+		why, KMS_E_INTEGRITY,
+		"the database is older than what this server has acknowledged: its log has %llu events "
+		"(%s), the checkpoint %s/%s knows %llu (%s). Put the newest database back, or restore a "
+		"backup with kms-server restore --accept-rollback.",
+		(unsigned long long)size, origin, c->dir, name, (unsigned long long)mark->size, mark->origin);
+}
+
+/* A checkpoint of this very log that was kept outside the database: the tree must still contain it. */
+static kms_err_t check_same(core_t *c, const log_head_t *mark, const char *name, diag_t *why)
+{
+	SCOPED(store_abortp) store_txn_t *t = NULL;
+	uint8_t root[MERKLE_HASH_LEN];
+	KMS_TRY(store_begin_read(c->store, &t));
+	kms_err_t e = audit_root(t, mark->size, root);
+	if (e == KMS_E_NOTFOUND)
+		return refuse_older(c, mark, name, audit_vkey(c->audit)->name, audit_size(c->audit), why);
+	KMS_TRY(e);
+	if (memcmp(root, mark->root, sizeof root) != 0)
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "the log's first %llu events are not those that this server acknowledged "
+				 "(%s/%s): the database is another one, or was changed",
+				 (unsigned long long)mark->size, c->dir, name);
+	return KMS_OK;
+}
+
+/* A restore over a log that had gone on begins a new epoch, and may have been killed before it replaced the
+ * mark. */
+static kms_err_t check_mark(core_t *c, const char *name, diag_t *why)
 {
 	log_head_t mark;
-	kms_err_t e = core_log_mark_read(c->dir, &mark, why);
+	const note_vkey_t *key = audit_vkey(c->audit);
+	kms_err_t e = core_log_mark_read(c->dir, name, key, &mark, why);
 	if (e == KMS_E_NOTFOUND)
 		return KMS_OK;
 	KMS_TRY(e);
-	const log_head_t *head = &c->log.head;
-	bool older = head->epoch < mark.epoch || (head->epoch == mark.epoch && head->size < mark.size);
-	if (older)
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "the database is older than what this server has acknowledged: its log has "
-				 "%llu events of "
-				 "epoch %u, the mark %s/log.head knows %llu of epoch %u. Put the newest "
-				 "database back, or restore "
-				 "a backup with kms-server restore --accept-rollback.",
-				 (unsigned long long)head->size, head->epoch, c->dir,
-				 (unsigned long long)mark.size, mark.epoch);
-	if (head->epoch == mark.epoch && mark.size > 0)
-		return log_check_at(c->store, &mark, why);
+	if (strcmp(mark.origin, key->name) == 0)
+		return check_same(c, &mark, name, why);
+	if (!log_same_lineage(mark.origin, key->name))
+		return diag_fail(why, KMS_E_INTEGRITY, "%s/%s is of another log (%s) than the database (%s)",
+				 c->dir, name, mark.origin, key->name);
+	if (log_epoch(mark.origin) > log_epoch(key->name))
+		return refuse_older(c, &mark, name, key->name, audit_size(c->audit), why);
 	return KMS_OK;
 }
 
@@ -58,7 +84,7 @@ static kms_err_t complete_open(core_t *c, store_txn_t *t, int64_t now)
 			      .resource_uid = uid,
 			      .resource_type = "volume",
 			      .correlation_uid = o.uid};
-		KMS_TRY(log_append(&c->log, t, &ev, &index));
+		KMS_TRY(log_append(c->audit, t, &ev, &index));
 	}
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
@@ -67,23 +93,16 @@ static kms_err_t first_commit(core_t *c)
 {
 	SCOPED(store_abortp) store_txn_t *t = NULL;
 	int64_t now = clock_now(&c->clock);
-	KMS_TRY(store_begin_write(c->store, c->log.head.size, &t));
+	KMS_TRY(store_begin_write(c->store, audit_size(c->audit), &t));
 	kms_err_t e = complete_open(c, t, now);
 	if (e == KMS_OK)
-		e = log_system(&c->log, t, "server.start", 3, keyring_sealed(c->keys) ? "sealed" : "unsealed",
-			       "", now);
+		e = log_system(c->audit, t, "server.start", 3,
+			       keyring_sealed(c->keys) ? "sealed" : "unsealed", "", now);
 	if (e != KMS_OK) {
-		log_rollback(&c->log);
+		audit_rolled_back(c->audit);
 		return e;
 	}
 	return committer_commit(c, &t);
-}
-
-static kms_err_t load(core_t *c)
-{
-	SCOPED(store_abortp) store_txn_t *t = NULL;
-	KMS_TRY(store_begin_read(c->store, &t));
-	return log_load(&c->log, t);
 }
 
 static void init_locks(core_t *c)
@@ -110,6 +129,7 @@ static kms_err_t start_thread(core_t *c)
 static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 {
 	c->store = o->store;
+	c->audit = o->audit;
 	c->seal = o->seal;
 	c->clock = o->clock;
 	c->max_waiting = o->max_waiting > 0 ? o->max_waiting : DEFAULT_WAITING;
@@ -135,11 +155,9 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 static kms_err_t start(const core_options_t *o, core_t *c, diag_t *why)
 {
 	KMS_TRY(build(o, c, why));
-	kms_err_t e = load(c);
-	if (e != KMS_OK)
-		return diag_fail(why, e, "the audit log in %s cannot be read (%s)", o->dir, kms_err_name(e));
-	KMS_TRY(check_mark(c, why));
-	e = unseal_try(c, why);
+	KMS_TRY(check_mark(c, LOG_MARK, why));
+	KMS_TRY(check_mark(c, LOG_COSIGNED, why));
+	kms_err_t e = unseal_try(c, why);
 	if (e != KMS_OK && e != KMS_E_UNAVAILABLE)
 		return e;
 	e = first_commit(c);
@@ -182,12 +200,12 @@ static kms_err_t last_commit(core_t *c)
 	SCOPED(store_abortp) store_txn_t *t = NULL;
 	gather_row_t row;
 	int64_t now = clock_now(&c->clock);
-	KMS_TRY(store_begin_write(c->store, c->log.head.size, &t));
+	KMS_TRY(store_begin_write(c->store, audit_size(c->audit), &t));
 	for (core_job_t *job = c->outcomes.first; job != NULL; job = job->next)
 		KMS_TRY(process_outcome(c, t, job, now));
 	while (gather_take(c->gather, now, true, &row))
 		KMS_TRY(process_gathered(c, t, &row, now));
-	KMS_TRY(log_system(&c->log, t, "server.stop", 4, "done", "", now));
+	KMS_TRY(log_system(c->audit, t, "server.stop", 4, "done", "", now));
 	return committer_commit(c, &t);
 }
 

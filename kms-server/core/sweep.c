@@ -60,7 +60,7 @@ static kms_err_t log_destroyed(core_t *c, store_txn_t *t, const char *volume, co
 		     .customer = path.customer,
 		     .resource_uid = volume,
 		     .resource_type = "volume"};
-	return log_append(&c->log, t, &e, &index);
+	return log_append(c->audit, t, &e, &index);
 }
 
 static uint32_t destroy_secrets(volume_rec_t *v, bool all, int64_t now_ms)

@@ -108,8 +108,7 @@ bool polls_room(const core_t *c, const core_job_t *job)
 	return mine < POLLS_A_NODE;
 }
 
-/* Parks the poll until there is work or its time has come. */
-static kms_err_t park(op_t *op, int64_t wait_s)
+kms_err_t op_park(op_t *op, int64_t wait_ms)
 {
 	core_t *c = op->core;
 	core_job_t *job = op->job;
@@ -117,7 +116,7 @@ static kms_err_t park(op_t *op, int64_t wait_s)
 		if (!polls_room(c, job) || atomic_load(&c->n_polls) >= c->max_polls)
 			return op_refuse(op, KMS_E_FULL, 429, "too-many-requests",
 					 "Too many polls wait already.");
-		job->deadline_ms = op->now_ms + wait_s * 1000;
+		job->deadline_ms = op->now_ms + wait_ms;
 		atomic_fetch_add(&c->n_polls, 1);
 	}
 	job->parked = true;
@@ -139,7 +138,7 @@ kms_err_t op_node_tasks(op_t *op)
 	if (json_array_size(tasks) == 0) {
 		bool waited = op->job->deadline_ms != 0 && op->now_ms >= op->job->deadline_ms;
 		if (wait_s > 0 && !waited)
-			return park(op, wait_s);
+			return op_park(op, wait_s * 1000);
 		op->quiet = true; /* a poll that finds nothing is no access: it would drown the log */
 	}
 	return op_answer(op, 200, json_pack("{s:O}", "tasks", tasks));

@@ -1,9 +1,9 @@
-/* The audit log as core and the edge see it: events go in with the change that they record, in one transaction of
- * the store; a Merkle tree (RFC 6962) grows over their bytes, and the transaction ends with a signed checkpoint
- * (C2SP). Implementation: kms-server/audit.
+/* The audit log as core and the edge see it: events go in with the change that they record, in one
+ * transaction of the store; a Merkle tree (RFC 6962) grows over their bytes, and the transaction ends with a
+ * signed checkpoint (C2SP). Implementation: kms-server/audit.
  *
- * Threads: what takes the write transaction is the committer's (one thread). What takes a read transaction, or
- * none, may be called on any thread. */
+ * Threads: what takes the write transaction is the committer's (one thread). What takes a read transaction,
+ * or none, may be called on any thread. */
 #ifndef CLAVIGER_KMS_SERVER_PORTS_AUDIT_H
 #define CLAVIGER_KMS_SERVER_PORTS_AUDIT_H
 
@@ -22,11 +22,14 @@ typedef struct audit_options {
 	const char *archive_dir;     /* where retention puts sealed entry bundles; NULL: none */
 } audit_options_t;
 
-/* Reads the head and holds the tree against the stored checkpoint: its signature, size and root, and the newest
- * events against their leaves. INTEGRITY says what does not fit. An empty store is an empty log. */
+/* Reads the head and holds the tree against the stored checkpoint: its signature, size and root, and the
+ * newest events against their leaves. INTEGRITY says what does not fit. An empty store is an empty log. */
 KMS_MUST audit_open(const audit_options_t *o, audit_t **out, diag_t *why);
 void audit_freep(audit_t **a);
 const note_vkey_t *audit_vkey(const audit_t *a);
+/* From the next checkpoint on; a restore over a log that had gone on begins another log. signer is borrowed.
+ */
+void audit_sign_as(audit_t *a, const note_signer_t *signer);
 
 /* --- writing: the committer --- */
 
@@ -50,13 +53,13 @@ typedef struct audit_term {
 
 #define AUDIT_TERMS_MAX 12U
 
-/* Puts the event's bytes, its leaf hash and its index entries. terms with an empty text are passed over (but for
- * AUDIT_FAILURE). */
+/* Puts the event's bytes, its leaf hash and its index entries. terms with an empty text are passed over (but
+ * for AUDIT_FAILURE). */
 KMS_MUST audit_append(audit_t *a, store_txn_t *t, span_t bytes, const audit_term_t *terms, size_t n,
 		      int64_t time_ms, uint64_t *index);
-/* The last write of a transaction: reads the new events back, hashes them as they are stored, extends the tree,
- * and signs and puts the checkpoint. INTEGRITY: a stored event is not what was appended. Nothing to do when
- * nothing was appended. */
+/* The last write of a transaction: reads the new events back, hashes them as they are stored, extends the
+ * tree, and signs and puts the checkpoint. INTEGRITY: a stored event is not what was appended. Nothing to do
+ * when nothing was appended. */
 KMS_MUST audit_seal(audit_t *a, store_txn_t *t);
 /* After the commit: what was sealed is the head, readers and waiters see it. */
 void audit_committed(audit_t *a);
@@ -71,18 +74,19 @@ uint64_t audit_next(const audit_t *a);
 uint64_t audit_size(const audit_t *a);
 /* The newest committed checkpoint with its size; appended to out (may be NULL). */
 KMS_MUST audit_checkpoint(audit_t *a, uint64_t *size, buf_t *out);
-/* Waits until more than `size` events are committed, at most timeout_ms, or until audit_wake. False: time is up
- * or woken. */
+/* Waits until more than `size` events are committed, at most timeout_ms, or until audit_wake. False: time is
+ * up or woken. */
 bool audit_wait(audit_t *a, uint64_t size, unsigned timeout_ms);
 /* Ends all waits, now and later: the server stops. */
 void audit_wake(audit_t *a);
 
 /* --- reading, any thread, own read transaction --- */
 
-/* Event `index`, from the store or from the archive, appended to out. NOTFOUND: beyond the log. INTEGRITY: it is
- * not what its leaf says. */
+/* Event `index`, from the store or from the archive, appended to out. NOTFOUND: beyond the log. INTEGRITY: it
+ * is not what its leaf says. */
 KMS_MUST audit_read(const audit_t *a, store_txn_t *t, uint64_t index, buf_t *out);
-/* A hash tile or an entry bundle of exactly t->width, appended to out. NOTFOUND: the tree has no such tile. */
+/* A hash tile or an entry bundle of exactly t->width, appended to out. NOTFOUND: the tree has no such tile.
+ */
 KMS_MUST audit_read_tile(const audit_t *a, store_txn_t *t, const tile_t *tile, buf_t *out);
 /* MTH of the first `size` leaves. NOTFOUND: the log is shorter. */
 KMS_MUST audit_root(store_txn_t *t, uint64_t size, uint8_t out[MERKLE_HASH_LEN]);
@@ -112,13 +116,13 @@ typedef struct audit_search {
 	uint32_t examine;    /* how many index entries and events may be looked at */
 } audit_search_t;
 
-/* Called for each candidate in order; *take is to say whether the search goes on. A candidate fits the indexes and
- * the coarse time index; whoever looks at the event decides. */
+/* Called for each candidate in order; *take is to say whether the search goes on. A candidate fits the
+ * indexes and the coarse time index; whoever looks at the event decides. */
 typedef kms_err_t (*audit_found_fn)(void *ctx, uint64_t index, span_t bytes, bool *go_on);
-/* *next: where to go on (as begin when ascending, as end - 1 when not) after the budget was spent or the callback
- * stopped; *more: whether there may be more. */
-KMS_MUST audit_search(const audit_t *a, store_txn_t *t, const audit_search_t *s, audit_found_fn found, void *ctx,
-		      uint64_t *next, bool *more);
+/* *next: where to go on (as begin when ascending, as end - 1 when not) after the budget was spent or the
+ * callback stopped; *more: whether there may be more. */
+KMS_MUST audit_search(const audit_t *a, store_txn_t *t, const audit_search_t *s, audit_found_fn found,
+		      void *ctx, uint64_t *next, bool *more);
 
 /* --- outside the process: what health, metrics and limits know of it --- */
 
@@ -141,12 +145,13 @@ typedef struct audit_party {
 /* A slot for a witness or sink, at start. FULL: too many. */
 KMS_MUST audit_party_add(audit_t *a, audit_party_kind_t kind, const char *name, unsigned *slot);
 /* Its own thread reports. error NULL: all is well. */
-void audit_party_report(audit_t *a, unsigned slot, uint64_t size, bool conflict, const char *error, int64_t now_ms);
+void audit_party_report(audit_t *a, unsigned slot, uint64_t size, bool conflict, const char *error,
+			int64_t now_ms);
 /* Copies; yields the number. */
 size_t audit_parties(audit_t *a, audit_party_t out[AUDIT_PARTIES_MAX]);
 
-/* A checkpoint of this log with cosignatures on it, kept when it is not older than the last: what is served while
- * witnesses are configured. */
+/* A checkpoint of this log with cosignatures on it, kept when it is not older than the last: what is served
+ * while witnesses are configured. */
 void audit_cosigned_put(audit_t *a, uint64_t size, span_t note);
 /* NOTFOUND: none yet. */
 KMS_MUST audit_cosigned(audit_t *a, uint64_t *size, buf_t *out);

@@ -23,7 +23,7 @@ kms_err_t store_begin_write(store_t *s, uint64_t expected_log_size, store_txn_t 
 	store_txn_t *t = NULL;
 	KMS_TRY(s->ops->begin(s, true, &t));
 	uint64_t size = 0;
-	kms_err_t e = s->ops->count(t, STORE_EVENTS, &size);
+	kms_err_t e = s->ops->count(t, STORE_LEAVES, &size);
 	if (e == KMS_OK && size != expected_log_size)
 		e = KMS_E_CONFLICT;
 	if (e != KMS_OK) {

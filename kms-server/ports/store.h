@@ -19,6 +19,10 @@ typedef enum store_table {
 	STORE_VOLUMES,      /* customer/service/volume */
 	STORE_NODE_VOLUMES, /* customer/service/node/volume → empty: which volumes a node has */
 	STORE_EVENTS,       /* u64 index, big-endian → canonical JSON */
+	STORE_LEAVES,       /* u64 index → leaf hash; their number is the log's size, archived events included */
+	STORE_TREE,         /* level u8, u64 index → hash of a full subtree of 256^level leaves */
+	STORE_INDEX,        /* 8 bytes of a term's hash, u64 event index → empty */
+	STORE_TIMES,        /* u64 minute → u64 first event of it; all ones → the clock's largest step back */
 	STORE_CHAINS,       /* customer → that customer's sequence number and last event index */
 	STORE_MAINTENANCE,  /* id */
 	STORE_TASKS, /* customer/service/node/volume/id → state: what maintenance events ask of nodes */
@@ -35,7 +39,7 @@ typedef struct store_cursor store_cursor_t;
 
 /* A consistent view, never blocked by the writer. End it with store_abort. */
 KMS_MUST store_begin_read(store_t *s, store_txn_t **out);
-/* CONFLICT when the log (number of entries in STORE_EVENTS) is not at expected_log_size: somebody else wrote.
+/* CONFLICT when the log (number of entries in STORE_LEAVES) is not at expected_log_size: somebody else wrote.
  * IO: the store must not be used any more, the process ends. */
 KMS_MUST store_begin_write(store_t *s, uint64_t expected_log_size, store_txn_t **out);
 

@@ -46,10 +46,12 @@ static void init_store(fixture_t *f, fixture_seal_t kind)
 	else
 		MUST(seal_create_shamir(SHARES, THRESHOLD, &f->seal_key, f->share, &config, &why));
 	MUST(crypto_random_secret(32, &backup));
+	MUST(note_signer_new("claviger.test/log/00c0ffee", NOTE_ED25519, &f->signer, &why));
 	core_init_options_t o = {.store = f->store,
 				 .clock = fake_clock(f),
 				 .seal_key = f->seal_key,
 				 .seal_config = buf_span(&config),
+				 .log_signer = f->signer,
 				 .backup_key = backup,
 				 .trust_domain = "claviger.test",
 				 .operator_name = "root",
@@ -68,7 +70,14 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 	SCOPED(buf_free) buf_t config = BUF_INIT;
 	KMS_TRY(core_seal_config(f->store, &config));
 	KMS_TRY(seal_load(buf_span(&config), f->dir, NULL, &f->seal, why));
+	const audit_options_t log = {.store = f->store, .signer = f->signer};
+	kms_err_t e = audit_open(&log, &f->audit, why);
+	if (e != KMS_OK) {
+		seal_freep(&f->seal);
+		return e;
+	}
 	core_options_t o = {.store = f->store,
+			    .audit = f->audit,
 			    .seal = f->seal,
 			    .clock = fake_clock(f),
 			    .dir = f->dir,
@@ -76,9 +85,11 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 			    .max_waiting = f->max_waiting,
 			    .max_polls = f->max_polls,
 			    .commit_each = f->commit_each};
-	kms_err_t e = core_start(&o, &f->core, why);
-	if (e != KMS_OK)
+	e = core_start(&o, &f->core, why);
+	if (e != KMS_OK) {
 		seal_freep(&f->seal);
+		audit_freep(&f->audit);
+	}
 	return e;
 }
 
@@ -102,6 +113,7 @@ void fixture_stop(fixture_t *f)
 	if (f->core != NULL)
 		core_stop(f->core);
 	core_freep(&f->core);
+	audit_freep(&f->audit);
 	seal_freep(&f->seal);
 }
 
@@ -119,6 +131,7 @@ void fixture_free(fixture_t *f)
 	fixture_stop(f);
 	store_closep(&f->store);
 	secret_freep(&f->seal_key);
+	note_signer_freep(&f->signer);
 	for (size_t i = 0; i < SEAL_SHARES_MAX; i++)
 		secret_freep(&f->share[i]);
 	buf_free(&f->ca_pem);

@@ -31,6 +31,8 @@ typedef struct fixture {
 	char dir[TMPDIR_CAP];
 	store_t *store;
 	seal_t *seal;
+	note_signer_t *signer;
+	audit_t *audit; /* while the core runs */
 	secret_t *seal_key; /* as init saw it: tests of records derive the record key from it */
 	core_t *core;
 	buf_t ca_pem;

@@ -109,22 +109,24 @@ static void test_rollback(void **state)
 {
 	fixture_t *f = *state;
 	SCOPED(store_abortp) store_txn_t *t = NULL;
-	audit_log_t log;
+	SCOPED(audit_freep) audit_t *log = NULL;
+	const audit_options_t o = {.store = f->store, .signer = f->signer};
 	uint64_t index = 0;
+	diag_t why;
 	fixture_stop(f);
 	uint64_t size = log_size(f);
+	MUST(audit_open(&o, &log, &why));
 	MUST(store_begin_write(f->store, size, &t));
-	MUST(log_load(&log, t));
 	event_t e = some_event("acme");
-	MUST(log_append(&log, t, &e, &index));
+	MUST(log_append(log, t, &e, &index));
 	assert_int_equal(index, size);
-	assert_int_equal(log_next(&log), size + 1);
+	assert_int_equal(audit_next(log), size + 1);
 	e = some_event("acme");
-	MUST(log_append(&log, t, &e, &index));
+	MUST(log_append(log, t, &e, &index));
 	assert_int_equal(e.sequence, 2);
 	assert_int_equal(e.previous, size);
-	log_rollback(&log);
-	assert_int_equal(log_next(&log), size);
+	audit_rolled_back(log);
+	assert_int_equal(audit_next(log), size);
 	store_abortp(&t);
 	assert_int_equal(log_size(f), size);
 }
@@ -161,7 +163,6 @@ static void test_a_hole_is_seen(void **state)
 {
 	fixture_t *f = *state;
 	store_txn_t *t = NULL;
-	log_head_t head;
 	uint8_t key[8] = {0};
 	(void)make_main(f);
 	fixture_stop(f);
@@ -169,7 +170,6 @@ static void test_a_hole_is_seen(void **state)
 	key[7] = 2;
 	MUST(store_del(t, STORE_EVENTS, span_of(key, 8)));
 	MUST(store_commit(t));
-	assert_int_equal(core_log_head(f->store, &head), KMS_E_INTEGRITY);
 	diag_t why = {""};
 	assert_int_equal(fixture_start(f, &why), KMS_E_INTEGRITY);
 	assert_true(why.text[0] != '\0');
@@ -178,26 +178,52 @@ static void test_a_hole_is_seen(void **state)
 static void test_mark_round_trip_and_damage(void **state)
 {
 	fixture_t *f = *state;
-	static const char *const damaged[] = {"", "claviger-log-head 1 1", "claviger-log-head 2 1 1 00",
-					      "claviger-log-head 1 1 1 zz\n", "nonsense\n"};
-	log_head_t in = {.epoch = 3, .size = UINT64_C(1) << 40, .last = {1, 2, 3}}, out;
+	static const char *const damaged[] = {"", "claviger.test/log/00c0ffee\n1\n", "nonsense\n"};
+	SCOPED(buf_free) buf_t note = BUF_INIT;
+	SCOPED(note_signer_freep) note_signer_t *other = NULL;
+	log_head_t head, out;
 	char path[TMPDIR_CAP];
 	diag_t why = {""};
-	MUST(core_log_mark_write(f->dir, &in, &why));
-	MUST(core_log_mark_read(f->dir, &out, &why));
-	assert_int_equal(out.epoch, 3);
-	assert_true(out.size == in.size);
-	assert_memory_equal(out.last, in.last, sizeof in.last);
-	tmpdir_path(f->dir, "log.head", path);
+	fixture_stop(f);
+	MUST(core_log_head(f->store, &head));
+	MUST(core_log_checkpoint(f->store, &note));
+	MUST(core_log_mark_write(f->dir, buf_span(&note), &why));
+	MUST(core_log_mark_read(f->dir, LOG_MARK, note_signer_vkey(f->signer), &out, &why));
+	assert_string_equal(out.origin, "claviger.test/log/00c0ffee");
+	assert_int_equal(out.epoch, 1);
+	assert_true(out.size == head.size);
+	assert_memory_equal(out.root, head.root, sizeof head.root);
+	MUST(note_signer_new("claviger.test/log/00c0ffee", NOTE_ED25519, &other, &why));
+	assert_int_equal(core_log_mark_read(f->dir, LOG_MARK, note_signer_vkey(other), &out, &why),
+			 KMS_E_INTEGRITY);
+	tmpdir_path(f->dir, LOG_MARK, path);
 	for (size_t i = 0; i < COUNT(damaged); i++) {
 		FILE *file = fopen(path, "w");
 		assert_non_null(file);
 		(void)fputs(damaged[i], file);
 		assert_int_equal(fclose(file), 0);
-		assert_int_equal(core_log_mark_read(f->dir, &out, &why), KMS_E_INTEGRITY);
+		assert_int_equal(core_log_mark_read(f->dir, LOG_MARK, NULL, &out, &why), KMS_E_INTEGRITY);
 	}
 	assert_int_equal(remove(path), 0);
-	assert_int_equal(core_log_mark_read(f->dir, &out, &why), KMS_E_NOTFOUND);
+	assert_int_equal(core_log_mark_read(f->dir, LOG_MARK, NULL, &out, &why), KMS_E_NOTFOUND);
+}
+
+static void test_origins_and_epochs(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *origin;
+		uint32_t epoch;
+	} rows[] = {{"a.b/log/00c0ffee", 1},   {"a-b.c/log/00c0ffee", 1}, {"a-b.c/log/00c0ffee-2", 2},
+		    {"a/log/00c0ffee-17", 17}, {"a/log/00c0ffee-1x", 1},  {"a/log/00c0ffee-", 1}};
+	char origin[NOTE_NAME_CAP];
+	for (size_t i = 0; i < COUNT(rows); i++)
+		assert_int_equal(log_epoch(rows[i].origin), rows[i].epoch);
+	assert_true(log_same_lineage("a-b.c/log/00c0ffee", "a-b.c/log/00c0ffee-9"));
+	assert_false(log_same_lineage("a-b.c/log/00c0ffee", "a-b.c/log/00c0ffef-9"));
+	assert_false(log_same_lineage("a-b.c/log/00c0ffee", "a-d.c/log/00c0ffee"));
+	MUST(log_origin_new("claviger.test", origin));
+	assert_int_equal(strlen(origin), strlen("claviger.test/log/00c0ffee"));
 }
 
 int main(void)
@@ -211,6 +237,7 @@ int main(void)
 		T(test_open_releases),
 		T(test_a_hole_is_seen),
 		T(test_mark_round_trip_and_damage),
+		T(test_origins_and_epochs),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Promises 1 and 3 of the design: no record, no key; and a database that is not the one acknowledged is not
  * served from. */
 #include "common/base/scope.h"
+#include "common/io/file.h"
 #include "tests/unit/kms-server/core/world.h"
 
 #include <sys/stat.h>
@@ -288,7 +289,7 @@ static void test_another_database(void **state)
 	assert_int_equal(fixture_start(f, &why), KMS_OK);
 	fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_GET, .path = "acme"});
 	fixture_stop(f);
-	assert_int_equal(core_log_mark_read(f->dir, &mark, &why), KMS_OK);
+	assert_int_equal(core_log_mark_read(f->dir, LOG_MARK, NULL, &mark, &why), KMS_OK);
 	/* the fork goes on by itself, elsewhere, as far and further */
 	for (int further = 0; further < 2; further++) {
 		store_t *first = f->store;
@@ -325,11 +326,13 @@ static void test_mark_may_be_older(void **state)
 	world_t *w = *state;
 	fixture_t *f = w->f;
 	diag_t why = {""};
-	log_head_t mark;
-	assert_int_equal(core_log_mark_read(f->dir, &mark, &why), KMS_OK);
+	SCOPED(buf_free) buf_t mark = BUF_INIT;
+	char path[TMPDIR_CAP];
+	tmpdir_path(f->dir, LOG_MARK, path);
+	assert_int_equal(file_read(path, CHECKPOINT_MAX, &mark, &why), KMS_OK);
 	fixture_must(f, 200, &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
 	fixture_stop(f);
-	assert_int_equal(core_log_mark_write(f->dir, &mark, &why), KMS_OK);
+	assert_int_equal(core_log_mark_write(f->dir, buf_span(&mark), &why), KMS_OK);
 	assert_int_equal(fixture_start(f, &why), KMS_OK);
 }
 

@@ -49,7 +49,7 @@ static kms_err_t add_event(store_t *s, uint64_t i)
 	for (size_t b = 0; b < 8; b++)
 		key[b] = (uint8_t)(i >> (56 - 8 * b));
 	KMS_TRY(store_begin_write(s, i, &t));
-	KMS_TRY(store_put(t, STORE_EVENTS, span_of(key, 8), span_of(value, sizeof(value))));
+	KMS_TRY(store_put(t, STORE_LEAVES, span_of(key, 8), span_of(value, sizeof(value))));
 	KMS_TRY(store_put(t, STORE_META, span_of(key, 8), span_of(key, 8)));
 	return store_commit(TAKE(t));
 }
@@ -354,7 +354,7 @@ static void seal_with(fixture_t *f, const uint64_t counts[STORE_TABLES])
 static void a_table_with_another_number_of_entries_is_found(void **state)
 {
 	fixture_t *f = *state;
-	uint64_t counts[STORE_TABLES] = {[STORE_EVENTS] = 100, [STORE_META] = 100};
+	uint64_t counts[STORE_TABLES] = {[STORE_LEAVES] = 100, [STORE_META] = 100};
 	diag_t why = {{0}};
 	for (int i = 0; i < STORE_TABLES; i++) {
 		counts[i]++;

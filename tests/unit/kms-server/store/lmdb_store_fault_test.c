@@ -167,8 +167,8 @@ static kms_err_t add(store_t *s, unsigned i, span_t value)
 	SCOPED(store_abortp) store_txn_t *t = NULL;
 	uint8_t key[2] = {(uint8_t)(i >> 8), (uint8_t)i};
 	KMS_TRY(store_begin_write(s, 0, &t));
-	KMS_TRY(store_put(t, STORE_EVENTS, span_of(key, 2), value));
-	KMS_TRY(store_del(t, STORE_EVENTS, span_of(key, 2)));
+	KMS_TRY(store_put(t, STORE_LEAVES, span_of(key, 2), value));
+	KMS_TRY(store_del(t, STORE_LEAVES, span_of(key, 2)));
 	KMS_TRY(store_put(t, STORE_META, span_of(key, 2), value));
 	return store_commit(TAKE(t));
 }

@@ -50,14 +50,14 @@ static bool consistent(store_txn_t *t)
 	span_t key = {0};
 	span_t value = {0};
 	uint8_t want[8];
-	if (store_count(t, STORE_EVENTS, &n) != KMS_OK)
+	if (store_count(t, STORE_LEAVES, &n) != KMS_OK)
 		return false;
 	if (n == 0)
 		return store_get(t, STORE_META, span_str("n"), &a) == KMS_E_NOTFOUND;
 	index_key(n, want);
 	return store_get(t, STORE_META, span_str("n"), &a) == KMS_OK && span_eq(a, span_of(want, 8)) &&
 	       store_get(t, STORE_CHAINS, span_str("n"), &b) == KMS_OK && span_eq(b, a) &&
-	       store_seek(t, STORE_EVENTS, span_of(NULL, 0), STORE_DOWN, &c) == KMS_OK &&
+	       store_seek(t, STORE_LEAVES, span_of(NULL, 0), STORE_DOWN, &c) == KMS_OK &&
 	       store_next(c, &key, &value) == KMS_OK && span_eq(key, a) && value.n == EVENT_LEN &&
 	       value.p[0] == want[7] && value.p[EVENT_LEN - 1] == want[7];
 }
@@ -82,7 +82,7 @@ static kms_err_t commit_one(store_t *s, uint64_t i)
 	index_key(i + 1, n);
 	memset(event, n[7], sizeof(event));
 	KMS_TRY(store_begin_write(s, i, &t));
-	KMS_TRY(store_put(t, STORE_EVENTS, span_of(n, 8), span_of(event, sizeof(event))));
+	KMS_TRY(store_put(t, STORE_LEAVES, span_of(n, 8), span_of(event, sizeof(event))));
 	KMS_TRY(store_put(t, STORE_META, span_str("n"), span_of(n, 8)));
 	KMS_TRY(store_put(t, STORE_CHAINS, span_str("n"), span_of(n, 8)));
 	return store_commit(TAKE(t));

@@ -241,8 +241,8 @@ static void the_log_must_be_where_the_writer_expects_it(void **state)
 	store_txn_t *t = NULL;
 	assert_int_equal(store_begin_write(s, 1, &t), KMS_E_CONFLICT);
 	t = begin_write(s, 0);
-	put(t, STORE_EVENTS, "00000000", "{}");
-	put(t, STORE_EVENTS, "00000001", "{}");
+	put(t, STORE_LEAVES, "00000000", "{}");
+	put(t, STORE_LEAVES, "00000001", "{}");
 	assert_int_equal(store_commit(t), KMS_OK);
 	static const uint64_t wrong[] = {0, 1, 3, UINT64_MAX};
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -424,16 +424,16 @@ static void a_long_log_is_counted_and_found(void **state)
 	store_txn_t *t = begin_write(s, 0);
 	for (uint64_t i = 0; i < N; i++) {
 		index_key(i, key);
-		assert_int_equal(store_put(t, STORE_EVENTS, span_of(key, 8), span_of(key, 8)), KMS_OK);
+		assert_int_equal(store_put(t, STORE_LEAVES, span_of(key, 8), span_of(key, 8)), KMS_OK);
 	}
 	assert_int_equal(store_commit(t), KMS_OK);
 	SCOPED(store_abortp) store_txn_t *r = begin_read(s);
 	uint64_t n = 0;
-	assert_int_equal(store_count(r, STORE_EVENTS, &n), KMS_OK);
+	assert_int_equal(store_count(r, STORE_LEAVES, &n), KMS_OK);
 	assert_int_equal(n, N);
 	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
 	index_key(4000, key);
-	assert_int_equal(store_seek(r, STORE_EVENTS, span_of(key, 8), STORE_DOWN, &c), KMS_OK);
+	assert_int_equal(store_seek(r, STORE_LEAVES, span_of(key, 8), STORE_DOWN, &c), KMS_OK);
 	span_t k = {0};
 	span_t v = {0};
 	for (uint64_t i = 4001; i-- > 0;) {

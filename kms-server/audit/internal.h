@@ -1,0 +1,62 @@
+/* What the files of the log share. */
+#ifndef CLAVIGER_KMS_SERVER_AUDIT_INTERNAL_H
+#define CLAVIGER_KMS_SERVER_AUDIT_INTERNAL_H
+
+#include "kms-server/audit/tree.h"
+#include "kms-server/ports/audit.h"
+
+#include <pthread.h>
+
+/* In STORE_META: the newest checkpoint; how many events, from 0 on, have left the store for the archive
+ * (u64). */
+#define CHECKPOINT_KEY "log.checkpoint"
+#define ARCHIVED_KEY   "log.archived"
+
+/* The coarse time index. The log's clock may step back, so it goes by the latest minute seen so far, which
+ * never falls: STORE_TIMES says at which event each such minute began, and how far behind it an event's own
+ * time was at most. */
+typedef struct times {
+	uint64_t minute;   /* the latest */
+	uint64_t backstep; /* minutes */
+} times_t;
+
+struct audit {
+	store_t *store;
+	const note_signer_t *signer;
+	char *archive;
+	/* the committer's */
+	merkle_range_t head, sealed; /* committed, and with the running transaction */
+	uint64_t next;
+	times_t times, next_times;
+	buf_t note; /* the running transaction's checkpoint */
+	/* under the lock */
+	pthread_mutex_t lock;
+	pthread_cond_t grown;
+	uint64_t size;
+	buf_t checkpoint;
+	uint64_t cosigned_size;
+	buf_t cosigned;
+	bool woken;
+	size_t n_parties;
+	audit_party_t party[AUDIT_PARTIES_MAX];
+};
+
+/* --- search.c --- */
+
+/* The key of an index entry: 8 bytes of SHA-256(kind | text), then the event's index. Two texts that share
+ * these 8 bytes share a list: whoever searches looks at the events themselves. */
+#define INDEX_KEY_LEN 16U
+KMS_MUST index_key(audit_term_kind_t kind, const char *text, uint64_t index, uint8_t out[INDEX_KEY_LEN]);
+KMS_MUST times_load(store_txn_t *t, times_t *out);
+KMS_MUST times_note(times_t *at, store_txn_t *t, uint64_t index, int64_t time_ms);
+
+/* --- archive.c --- */
+
+/* How many events the store has given up. */
+KMS_MUST archive_size(store_txn_t *t, uint64_t *out);
+/* Event `index` out of its archived bundle. UNAVAILABLE: there is no such file. */
+KMS_MUST archive_read_event(const audit_t *a, uint64_t index, buf_t *out);
+/* The first `width` entries of a bundle, as it stands in the archive. */
+KMS_MUST archive_read_bundle(const audit_t *a, uint64_t index, uint32_t width, buf_t *out);
+
+#endif
