@@ -247,6 +247,8 @@ static outcome_t step_connect(load_t *l, conn_t *c)
 
 static outcome_t step_handshake(conn_t *c)
 {
+	if (c->job->hello && c->sent++ > 0)
+		return OUT_FAIL;
 	int rc = SSL_do_handshake(c->ssl);
 	if (rc != 1)
 		return wants_more(c, rc) ? OUT_WAIT : OUT_FAIL;

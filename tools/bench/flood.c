@@ -1,0 +1,339 @@
+/* What a flood of strangers costs the enrolled nodes: releases a second of a storm, with and without a flood
+ * of callers that have no certificate, or one of another CA, at the same server in the same run; and what the
+ * flood leaves in the log and on the disk. See tools/bench/run-flood. */
+#include "common/base/scope.h"
+#include "common/io/file.h"
+#include "common/proto/json.h"
+#include "tools/bench/proc.h"
+#include "tools/bench/report.h"
+#include "tools/bench/strangers.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define ROUNDS_MAX 15U
+#define GOAL       0.5
+#define WARM_MS    500
+
+typedef struct settings {
+	const char *server, *parent;
+	unsigned nodes, connections, strangers, holders, rounds, alone, threads, seconds;
+	bool check;
+} settings_t;
+
+typedef struct flood {
+	settings_t set;
+	char *dir, *server_dir, *log, *data;
+	kms_process_t kms;
+	fleet_t fleet;
+	strangers_t *strangers;
+	int64_t deadline_us;
+	bool met;
+} flood_t;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void flood_end(flood_t *f)
+{
+	strangers_end(&f->strangers);
+	proc_kill(&f->kms.pid);
+	fleet_free(&f->fleet);
+	if (f->dir != NULL)
+		(void)nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(f->dir);
+	free(f->server_dir);
+	free(f->log);
+	free(f->data);
+}
+
+static void pause_ms(long ms)
+{
+	(void)nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
+}
+
+static kms_err_t prepare(flood_t *f, diag_t *why)
+{
+	KMS_TRY(path_join(f->set.parent, "claviger-flood-XXXXXX", &f->dir));
+	if (mkdtemp(f->dir) == NULL) {
+		int error = errno;
+		freep(&f->dir);
+		return diag_fail(why, KMS_E_IO, "no temporary folder in %s: %s", f->set.parent,
+				 strerror(error));
+	}
+	KMS_TRY(path_join(f->dir, "server", &f->server_dir));
+	KMS_TRY(path_join(f->dir, "server.log", &f->log));
+	KMS_TRY(path_join(f->server_dir, "db/data.mdb", &f->data));
+	kms_setup_t setup = {
+		.program = f->set.server, .dir = f->server_dir, .log = f->log, .threads = f->set.threads};
+	KMS_TRY(kms_init(&setup, why));
+	KMS_TRY(kms_start(&setup, &f->kms, why));
+	const fleet_options_t o = {.server_dir = f->server_dir,
+				   .port = f->kms.port,
+				   .connections = f->set.connections,
+				   .nodes = f->set.nodes,
+				   .deadline_us = f->deadline_us};
+	return fleet_make(&o, &f->fleet, why);
+}
+
+/* --- what it leaves --- */
+
+typedef struct growth {
+	int64_t events, bytes;
+} growth_t;
+
+static kms_err_t log_size(const flood_t *f, int64_t *out, diag_t *why)
+{
+	SCOPED(buf_free) buf_t answer = BUF_INIT;
+	SCOPED(json_freep) json_t *j = NULL;
+	load_job_t job = {.request = span_str("GET /v1/sys/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"),
+			  .answer = &answer};
+	const load_options_t o = {.port = f->kms.port,
+				  .connections = 1,
+				  .server = f->fleet.server.cert,
+				  .deadline_us = load_now_us() + 10000000};
+	KMS_TRY(load_run(&o, &job, 1, why));
+	if (!job.good)
+		return diag_fail(why, KMS_E_IO, "health answers %d", job.status);
+	KMS_TRY(json_parse(buf_span(&answer), 65536, &j, why));
+	*out = json_integer_value(json_object_get(j, "log_size"));
+	return KMS_OK;
+}
+
+static kms_err_t look(const flood_t *f, growth_t *out, diag_t *why)
+{
+	struct stat st;
+	KMS_TRY(log_size(f, &out->events, why));
+	if (stat(f->data, &st) != 0)
+		return diag_fail(why, KMS_E_IO, "%s: %s", f->data, strerror(errno));
+	out->bytes = (int64_t)st.st_blocks * 512;
+	return KMS_OK;
+}
+
+static kms_err_t strangers_on(flood_t *f, diag_t *why)
+{
+	const strangers_options_t o = {.port = f->kms.port,
+				       .connections = f->set.strangers,
+				       .holders = f->set.holders,
+				       .server = f->fleet.server.cert,
+				       .deadline_us = f->deadline_us};
+	KMS_TRY(strangers_start(&o, &f->strangers, why));
+	pause_ms(WARM_MS);
+	return KMS_OK;
+}
+
+static void strangers_off(flood_t *f)
+{
+	strangers_count_t c = {0};
+	strangers_stop(&f->strangers, &c);
+	printf("      strangers: %.0f connections a second, %.0f refusals, %.0f other answers; %.2f of a "
+	       "core\n",
+	       (double)c.asked / c.seconds, (double)c.refused / c.seconds, (double)c.other / c.seconds,
+	       c.cpu_seconds / c.seconds);
+	(void)fflush(stdout);
+}
+
+/* --- the rounds --- */
+
+static kms_err_t turn_of(flood_t *f, bool flooded, round_result_t *out, diag_t *why)
+{
+	const round_options_t r = {.port = f->kms.port,
+				   .server = f->kms.pid,
+				   .connections = f->set.connections,
+				   .nodes = f->set.nodes,
+				   .want = "\"released\"",
+				   .deadline_us = f->deadline_us};
+	if (flooded)
+		KMS_TRY(strangers_on(f, why));
+	KMS_TRY(measure_round(&r, &f->fleet, out, why));
+	if (flooded)
+		strangers_off(f);
+	return KMS_OK;
+}
+
+static double median(double *v, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		for (size_t k = i; k > 0 && v[k] < v[k - 1]; k--) {
+			double t = v[k];
+			v[k] = v[k - 1];
+			v[k - 1] = t;
+		}
+	return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+/* The other first every second time, so that what else the machine does meets both; one turn before that is
+ * not counted. */
+static kms_err_t compare(flood_t *f, diag_t *why)
+{
+	round_result_t calm[ROUNDS_MAX], flooded[ROUNDS_MAX];
+	double ratio[ROUNDS_MAX];
+	report_head();
+	KMS_TRY(turn_of(f, false, &calm[0], why));
+	for (size_t i = 0; i < f->set.rounds; i++) {
+		bool first = i % 2 != 0;
+		KMS_TRY(turn_of(f, first, first ? &flooded[i] : &calm[i], why));
+		KMS_TRY(turn_of(f, !first, first ? &calm[i] : &flooded[i], why));
+		report_round("without", i + 1, &calm[i]);
+		report_round("under flood", i + 1, &flooded[i]);
+		ratio[i] = flooded[i].per_second / calm[i].per_second;
+	}
+	(void)report_median("without", calm, f->set.rounds);
+	(void)report_median("under flood", flooded, f->set.rounds);
+	report_pairs(flooded, calm, f->set.rounds);
+	f->met = report_ratio("releases under flood / without", median(ratio, f->set.rounds), GOAL);
+	for (size_t i = 0; i < f->set.rounds; i++)
+		if (flooded[i].good != flooded[i].asked) {
+			printf("NOT met: %zu releases failed under the flood\n",
+			       flooded[i].asked - flooded[i].good);
+			f->met = false;
+		}
+	return KMS_OK;
+}
+
+/* Nothing but the flood: what the log and the disk have more afterwards. */
+static kms_err_t flood_alone(flood_t *f, diag_t *why)
+{
+	growth_t before, after;
+	KMS_TRY(look(f, &before, why));
+	KMS_TRY(strangers_on(f, why));
+	pause_ms((long)f->set.alone * 1000);
+	strangers_off(f);
+	KMS_TRY(look(f, &after, why));
+	printf("GROWTH in %u s of flood alone: %lld events in the log, %lld bytes on disk\n", f->set.alone,
+	       (long long)(after.events - before.events), (long long)(after.bytes - before.bytes));
+	return KMS_OK;
+}
+
+static kms_err_t run(flood_t *f, diag_t *why)
+{
+	f->deadline_us = load_now_us() + (int64_t)f->set.seconds * 1000000;
+	KMS_TRY(prepare(f, why));
+	printf("%u nodes on %u connections; %u connections of strangers and %u that are silent; %u server "
+	       "threads\n",
+	       f->set.nodes, f->set.connections, f->set.strangers, f->set.holders, f->set.threads);
+	KMS_TRY(compare(f, why));
+	KMS_TRY(flood_alone(f, why));
+	report_memory("after the flood", proc_rss_anon_kib(f->kms.pid));
+	if (load_now_us() >= f->deadline_us)
+		return diag_fail(why, KMS_E_FULL,
+				 "the time of --seconds was up: the figures are of unfinished rounds");
+	return proc_stop(&f->kms.pid, why);
+}
+
+/* --- the command line --- */
+
+static void usage(FILE *out)
+{
+	(void)fprintf(out,
+		      "usage: flood --server KMS_SERVER [options]\n"
+		      "  --nodes N            nodes, each with its own certificate and volume (1000)\n"
+		      "  --connections C      their connections in flight (64)\n"
+		      "  --strangers C        the flood's connections in flight (256)\n"
+		      "  --holders C          silent connections besides (256)\n"
+		      "  --rounds N           measured pairs of rounds (5)\n"
+		      "  --alone SECONDS      of the flood without nodes, for what it leaves behind (10)\n"
+		      "  --threads N          HTTPS threads of the server (one a core, at least 2)\n"
+		      "  --seconds N          end of it all, finished or not (300)\n"
+		      "  --dir DIR            where the temporary folder goes (/tmp)\n"
+		      "  --check              fail when the ratio is below its goal\n");
+}
+
+typedef struct number_option {
+	const char *name;
+	size_t offset;
+	unsigned min, max;
+} number_option_t;
+
+static const number_option_t NUMBERS[] = {
+	{"nodes", offsetof(settings_t, nodes), 1, 20000},
+	{"connections", offsetof(settings_t, connections), 1, 1000},
+	{"strangers", offsetof(settings_t, strangers), 1, 1000},
+	{"holders", offsetof(settings_t, holders), 0, 4000},
+	{"rounds", offsetof(settings_t, rounds), 1, ROUNDS_MAX},
+	{"alone", offsetof(settings_t, alone), 0, 600},
+	{"threads", offsetof(settings_t, threads), 2, 256},
+	{"seconds", offsetof(settings_t, seconds), 10, 3600},
+};
+#define N_NUMBERS (sizeof(NUMBERS) / sizeof(NUMBERS[0]))
+
+static bool set_number(settings_t *s, size_t i, const char *text)
+{
+	char *end = NULL;
+	errno = 0;
+	unsigned long v = strtoul(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || v < NUMBERS[i].min ||
+	    v > NUMBERS[i].max) {
+		(void)fprintf(stderr, "flood: --%s is a number from %u to %u\n", NUMBERS[i].name,
+			      NUMBERS[i].min, NUMBERS[i].max);
+		return false;
+	}
+	unsigned value = (unsigned)v;
+	memcpy((char *)s + NUMBERS[i].offset, &value, sizeof(value));
+	return true;
+}
+
+enum { OPT_SERVER = 100, OPT_DIR, OPT_CHECK, OPT_HELP };
+
+static int read_options(int argc, char **argv, settings_t *s)
+{
+	struct option options[N_NUMBERS + 5] = {{0}};
+	for (size_t i = 0; i < N_NUMBERS; i++)
+		options[i] = (struct option){NUMBERS[i].name, required_argument, NULL, (int)i};
+	options[N_NUMBERS] = (struct option){"server", required_argument, NULL, OPT_SERVER};
+	options[N_NUMBERS + 1] = (struct option){"dir", required_argument, NULL, OPT_DIR};
+	options[N_NUMBERS + 2] = (struct option){"check", no_argument, NULL, OPT_CHECK};
+	options[N_NUMBERS + 3] = (struct option){"help", no_argument, NULL, OPT_HELP};
+	int o = 0;
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (o == OPT_HELP) {
+			usage(stdout);
+			return 0;
+		}
+		if (o == '?' || (o < (int)N_NUMBERS && !set_number(s, (size_t)o, optarg)))
+			return 2;
+		s->server = o == OPT_SERVER ? optarg : s->server;
+		s->parent = o == OPT_DIR ? optarg : s->parent;
+		s->check = s->check || o == OPT_CHECK;
+	}
+	if (optind == argc && s->server != NULL)
+		return -1;
+	usage(stderr);
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	SCOPED(flood_end)
+	flood_t f = {.set = {.parent = "/tmp",
+			     .nodes = 1000,
+			     .connections = 64,
+			     .strangers = 256,
+			     .holders = 256,
+			     .rounds = 5,
+			     .alone = 10,
+			     .threads = cores > 2 ? (unsigned)cores : 2,
+			     .seconds = 300}};
+	int exit_code = read_options(argc, argv, &f.set);
+	if (exit_code >= 0)
+		return exit_code;
+	(void)signal(SIGPIPE, SIG_IGN);
+	diag_t why = {.text = ""};
+	kms_err_t e = run(&f, &why);
+	if (e != KMS_OK) {
+		(void)fprintf(stderr, "flood: %s\n", why.text[0] != '\0' ? why.text : kms_err_name(e));
+		return 1;
+	}
+	return f.set.check && !f.met ? 1 : 0;
+}
