@@ -324,10 +324,10 @@ static void write_counts(const metrics_t *m, buf_t *out)
 		get(&m->counters[METRICS_CONNECTIONS]));
 	counter(out, "claviger_connections_refused_total", "Connections closed unserved, over a limit.",
 		get(&m->counters[METRICS_CONNECTIONS_REFUSED]));
-	counter(out, "claviger_connections_stranger_total",
-		"Connections without an accepted certificate that were ended or held back for the others' "
-		"sake.",
-		get(&m->counters[METRICS_CONNECTIONS_STRANGER]));
+	counter(out, "claviger_refusals_delayed_total",
+		"Refusals of callers without an accepted certificate that were held back, since these were "
+		"many.",
+		get(&m->counters[METRICS_REFUSALS_DELAYED]));
 	counter(out, "claviger_handshakes_failed_total",
 		"Connections that ended before their TLS handshake did.",
 		get(&m->counters[METRICS_HANDSHAKES_FAILED]));

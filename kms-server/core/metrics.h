@@ -57,11 +57,10 @@ typedef enum metrics_commit {
 void metrics_commit(metrics_t *m, metrics_commit_t how, size_t requests, uint64_t us);
 
 typedef enum metrics_counter {
-	METRICS_CONNECTIONS,          /* accepted */
-	METRICS_CONNECTIONS_REFUSED,  /* over a limit, closed unserved */
-	METRICS_CONNECTIONS_STRANGER, /* closed to make room, or slowed down, for want of an accepted
-					 certificate */
-	METRICS_HANDSHAKES_FAILED,    /* ended before the handshake did */
+	METRICS_CONNECTIONS,         /* accepted */
+	METRICS_CONNECTIONS_REFUSED, /* over a limit, closed unserved */
+	METRICS_REFUSALS_DELAYED,    /* waited for their turn: kms-server/http/late.h */
+	METRICS_HANDSHAKES_FAILED,   /* ended before the handshake did */
 	METRICS_COUNTERS
 } metrics_counter_t;
 void metrics_count(metrics_t *m, metrics_counter_t what);

@@ -13,6 +13,7 @@
 #define STACK_BYTES    (256U * 1024U)
 #define CONN_BYTES     (16U * 1024U) /* request line and headers; more is answered 414 or 431 */
 #define ANSWER_WAIT_MS 2000
+#define LATE_MS        10000U
 
 /* TLS 1.3 only. The fastest of the good ones first and chosen by us; no session tickets, so that every
  * connection is a whole handshake with a proof of the client's key, and revocation cannot be slept through in
@@ -125,6 +126,8 @@ static http_options_t with_defaults(const http_options_t *o)
 		d.request_ms = 30000;
 	if (d.idle_ms == 0)
 		d.idle_ms = 75000;
+	if (d.strangers_rate == 0)
+		d.strangers_rate = 100;
 	if (d.threads == 0)
 		d.threads = cores > 0 ? (uint32_t)cores : 2;
 	if (d.threads < 2)
@@ -218,6 +221,7 @@ kms_err_t http_server_start(const http_options_t *options, http_server_t **out, 
 	conns_limits_t limits = {o.max_connections, o.max_per_source, o.request_ms, o.idle_ms, o.metrics};
 	KMS_TRY(conns_new(&limits, &s->edge.conns));
 	KMS_TRY(parking_new(&s->parking, why));
+	KMS_TRY(late_new(o.strangers_rate, LATE_MS, &s->edge.late, why));
 	KMS_TRY(daemon_new(&o, s, why));
 	KMS_TRY(acceptor_start(o.listen, s->edge.conns, add_socket, s, &s->acceptor, why));
 	*out = TAKE(s);
@@ -261,11 +265,13 @@ void http_server_stop(http_server_t **s)
 		return;
 	acceptor_stop(&(*s)->acceptor);
 	if ((*s)->daemon != NULL) {
+		late_stop((*s)->edge.late);
 		wait_for_requests(&(*s)->edge);
 		parking_stop((*s)->parking);
 		MHD_stop_daemon((*s)->daemon);
 	}
 	parking_freep(&(*s)->parking);
+	late_freep(&(*s)->edge.late);
 	conns_freep(&(*s)->edge.conns);
 	free(*s);
 	*s = NULL;

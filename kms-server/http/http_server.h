@@ -20,7 +20,9 @@ typedef struct http_options {
 	uint32_t request_ms;      /* handshake and whole request; 0: 30,000 */
 	uint32_t idle_ms;         /* between two requests; 0: 75,000 */
 	uint32_t threads;         /* 0: one a core; at least 2 */
-	metrics_t *metrics;       /* borrowed; NULL: nothing is counted */
+	uint32_t strangers_rate; /* refusals a second, of callers without an accepted certificate, that do not
+				    wait; 0: 100 */
+	metrics_t *metrics;      /* borrowed; NULL: nothing is counted */
 } http_options_t;
 
 typedef struct http_server http_server_t;

@@ -22,6 +22,7 @@ typedef enum request_state {
 	RQ_NEW,     /* headers not looked at yet */
 	RQ_BODY,    /* taking the body */
 	RQ_WAITING, /* suspended, core has it */
+	RQ_HELD,    /* suspended, its answer waits for its turn */
 	RQ_ANSWERED
 } request_state_t;
 
@@ -44,12 +45,21 @@ struct request {
 	bool have_reply;
 	uint64_t began_us;
 	atomic_bool resumed;
+	late_place_t place;
 };
 
 static void reply_free(void *reply)
 {
 	core_reply_free(reply);
 	free(reply);
+}
+
+/* After the resumption r may be gone. */
+static void on_turn(void *ctx)
+{
+	request_t *r = ctx;
+	atomic_store(&r->resumed, true);
+	MHD_resume_connection(r->mhd);
 }
 
 request_t *request_begin(edge_t *edge, conn_t *conn, const char *uri)
@@ -60,6 +70,7 @@ request_t *request_begin(edge_t *edge, conn_t *conn, const char *uri)
 	r->edge = edge;
 	r->conn = conn;
 	r->began_us = metrics_now_us();
+	r->place = (late_place_t){.go = on_turn, .ctx = r};
 	r->uri = strdup(uri != NULL ? uri : "");
 	r->core = calloc(1, sizeof *r->core);
 	r->reply = calloc(1, sizeof *r->reply);
@@ -303,7 +314,7 @@ static enum MHD_Result answer(request_t *r)
 /* The job goes back to core exactly once: here. */
 static void take_reply(request_t *r)
 {
-	if (r->state == RQ_WAITING && atomic_load(&r->resumed))
+	if ((r->state == RQ_WAITING || r->state == RQ_HELD) && atomic_load(&r->resumed))
 		atomic_fetch_sub(&r->edge->waiting, 1);
 	if (r->job != NULL) {
 		core_finish(r->edge->core, TAKE(r->job), r->reply);
@@ -311,15 +322,38 @@ static void take_reply(request_t *r)
 	}
 }
 
+/* Only who is refused and unknown: enrolment needs no certificate and is not slowed down. */
+static bool must_wait(const request_t *r)
+{
+	return r->state == RQ_WAITING && r->conn->caller.kind != CALLER_VERIFIED && r->reply->status >= 400 &&
+	       !late_pass(r->edge->late);
+}
+
+/* Suspended first, as for submission. */
+static void hold(request_t *r)
+{
+	metrics_count(r->edge->metrics, METRICS_REFUSALS_DELAYED);
+	r->state = RQ_HELD;
+	atomic_store(&r->resumed, false);
+	atomic_fetch_add(&r->edge->waiting, 1);
+	MHD_suspend_connection(r->mhd);
+	late_wait(r->edge->late, &r->place);
+}
+
 static enum MHD_Result go_on(request_t *r, size_t *size)
 {
 	if (!atomic_load(&r->resumed))
 		return MHD_YES; /* suspended while a piece of the body lay ready: it stays where it is */
 	take_reply(r);
-	r->state = RQ_ANSWERED;
-	if (r->cut)
+	if (r->cut) {
+		r->state = RQ_ANSWERED;
 		return MHD_NO;
+	}
 	*size = 0;
+	if (must_wait(r)) {
+		hold(r);
+		return MHD_YES;
+	}
 	return answer(r);
 }
 
@@ -376,6 +410,7 @@ enum MHD_Result request_step(request_t *r, struct MHD_Connection *mhd, const cha
 	case RQ_BODY:
 		return *size > 0 ? take_body(r, data, size) : body_complete(r);
 	case RQ_WAITING:
+	case RQ_HELD:
 		return go_on(r, size);
 	case RQ_ANSWERED:
 		break; /* libmicrohttpd does not call after an answer was queued; if it did, the connection
@@ -388,7 +423,7 @@ void request_end(request_t *r)
 {
 	edge_t *edge = r->edge;
 	/* the client went away while core had the request: the job is finished all the same */
-	if (r->state == RQ_WAITING)
+	if (r->state == RQ_WAITING || r->state == RQ_HELD)
 		take_reply(r);
 	if (r->reply != NULL)
 		reply_free(r->reply);

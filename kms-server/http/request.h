@@ -6,6 +6,7 @@
 
 #include "kms-server/core/core.h"
 #include "kms-server/http/conns.h"
+#include "kms-server/http/late.h"
 
 #include <microhttpd.h>
 #include <stdatomic.h>
@@ -17,7 +18,8 @@ typedef struct edge {
 	const x509_ca_t *ca;
 	conns_t *conns;
 	metrics_t *metrics;
-	atomic_size_t waiting; /* suspended in the core: the daemon must not be stopped */
+	late_t *late;          /* refusals of strangers, when these are many */
+	atomic_size_t waiting; /* suspended in the core or held back: the daemon must not be stopped */
 	atomic_size_t active;  /* begun and not ended */
 } edge_t;
 

@@ -22,7 +22,7 @@
 
 typedef struct settings {
 	const char *server, *parent;
-	unsigned nodes, connections, strangers, holders, rounds, alone, threads, seconds;
+	unsigned nodes, connections, strangers, rude, silent, rounds, alone, threads, seconds;
 	bool check;
 } settings_t;
 
@@ -31,7 +31,7 @@ typedef struct flood {
 	char *dir, *server_dir, *log, *data;
 	kms_process_t kms;
 	fleet_t fleet;
-	strangers_t *strangers;
+	strangers_t *strangers, *rude;
 	int64_t deadline_us;
 	bool met;
 } flood_t;
@@ -47,6 +47,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 static void flood_end(flood_t *f)
 {
 	strangers_end(&f->strangers);
+	strangers_end(&f->rude);
 	proc_kill(&f->kms.pid);
 	fleet_free(&f->fleet);
 	if (f->dir != NULL)
@@ -122,25 +123,38 @@ static kms_err_t look(const flood_t *f, growth_t *out, diag_t *why)
 
 static kms_err_t strangers_on(flood_t *f, diag_t *why)
 {
-	const strangers_options_t o = {.port = f->kms.port,
-				       .connections = f->set.strangers,
-				       .holders = f->set.holders,
-				       .server = f->fleet.server.cert,
-				       .deadline_us = f->deadline_us};
-	KMS_TRY(strangers_start(&o, &f->strangers, why));
+	strangers_options_t o = {.port = f->kms.port,
+				 .connections = f->set.strangers,
+				 .silent = f->set.silent,
+				 .server = f->fleet.server.cert,
+				 .deadline_us = f->deadline_us};
+	if (o.connections > 0 || o.silent > 0)
+		KMS_TRY(strangers_start(&o, &f->strangers, why));
+	o.rude = true;
+	o.connections = f->set.rude;
+	o.silent = 0;
+	if (o.connections > 0)
+		KMS_TRY(strangers_start(&o, &f->rude, why));
 	pause_ms(WARM_MS);
 	return KMS_OK;
 }
 
-static void strangers_off(flood_t *f)
+static void tell(const char *who, strangers_t **s)
 {
 	strangers_count_t c = {0};
-	strangers_stop(&f->strangers, &c);
-	printf("      strangers: %.0f connections a second, %.0f refusals, %.0f other answers; %.2f of a "
-	       "core\n",
-	       (double)c.asked / c.seconds, (double)c.refused / c.seconds, (double)c.other / c.seconds,
+	if (*s == NULL)
+		return;
+	strangers_stop(s, &c);
+	printf("      %s: %.0f connections a second, %.0f refusals, %.0f other answers; %.2f of a core\n",
+	       who, (double)c.asked / c.seconds, (double)c.refused / c.seconds, (double)c.other / c.seconds,
 	       c.cpu_seconds / c.seconds);
 	(void)fflush(stdout);
+}
+
+static void strangers_off(flood_t *f)
+{
+	tell("rude strangers", &f->rude);
+	tell("strangers", &f->strangers);
 }
 
 /* --- the rounds --- */
@@ -221,7 +235,7 @@ static kms_err_t run(flood_t *f, diag_t *why)
 	KMS_TRY(prepare(f, why));
 	printf("%u nodes on %u connections; %u connections of strangers and %u that are silent; %u server "
 	       "threads\n",
-	       f->set.nodes, f->set.connections, f->set.strangers, f->set.holders, f->set.threads);
+	       f->set.nodes, f->set.connections, f->set.strangers, f->set.silent, f->set.threads);
 	KMS_TRY(compare(f, why));
 	KMS_TRY(flood_alone(f, why));
 	report_memory("after the flood", proc_rss_anon_kib(f->kms.pid));
@@ -240,7 +254,7 @@ static void usage(FILE *out)
 		      "  --nodes N            nodes, each with its own certificate and volume (1000)\n"
 		      "  --connections C      their connections in flight (64)\n"
 		      "  --strangers C        the flood's connections in flight (256)\n"
-		      "  --holders C          silent connections besides (256)\n"
+		      "  --silent C          silent connections besides (256)\n"
 		      "  --rounds N           measured pairs of rounds (5)\n"
 		      "  --alone SECONDS      of the flood without nodes, for what it leaves behind (10)\n"
 		      "  --threads N          HTTPS threads of the server (one a core, at least 2)\n"
@@ -258,8 +272,9 @@ typedef struct number_option {
 static const number_option_t NUMBERS[] = {
 	{"nodes", offsetof(settings_t, nodes), 1, 20000},
 	{"connections", offsetof(settings_t, connections), 1, 1000},
-	{"strangers", offsetof(settings_t, strangers), 1, 1000},
-	{"holders", offsetof(settings_t, holders), 0, 4000},
+	{"strangers", offsetof(settings_t, strangers), 0, 1000},
+	{"rude", offsetof(settings_t, rude), 0, 1000},
+	{"silent", offsetof(settings_t, silent), 0, 4000},
 	{"rounds", offsetof(settings_t, rounds), 1, ROUNDS_MAX},
 	{"alone", offsetof(settings_t, alone), 0, 600},
 	{"threads", offsetof(settings_t, threads), 2, 256},
@@ -320,7 +335,7 @@ int main(int argc, char **argv)
 			     .nodes = 1000,
 			     .connections = 64,
 			     .strangers = 256,
-			     .holders = 256,
+			     .silent = 256,
 			     .rounds = 5,
 			     .alone = 10,
 			     .threads = cores > 2 ? (unsigned)cores : 2,

@@ -263,6 +263,8 @@ static outcome_t step_write(conn_t *c)
 	if (rc <= 0)
 		return wants_more(c, rc) ? OUT_WAIT : OUT_FAIL;
 	c->sent += (size_t)rc;
+	if (c->sent == r.n && c->job->rude)
+		return OUT_FAIL;
 	if (c->sent == r.n)
 		c->step = STEP_READ;
 	return OUT_AGAIN;

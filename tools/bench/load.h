@@ -23,6 +23,7 @@ typedef struct load_job {
 	const char *want; /* what a good answer's body contains; NULL: anything */
 	buf_t *answer;    /* gets the body; NULL: it is dropped */
 	bool hello;       /* only a ClientHello: dropped when the server has answered it */
+	bool rude;        /* dropped when the request is sent */
 	/* out */
 	int status;          /* HTTP status; 0: not asked for want of time; -1: the connection failed */
 	bool good;           /* 2xx and `want` */

@@ -12,9 +12,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#define JOBS        4096U
-#define HOLDERS_MAX 4096U
-#define YEAR_MS     (INT64_C(365) * 24 * 3600 * 1000)
+#define JOBS       4096U
+#define SILENT_MAX 4096U
+#define YEAR_MS    (INT64_C(365) * 24 * 3600 * 1000)
 
 /* In memory that both processes see. */
 struct strangers {
@@ -22,7 +22,8 @@ struct strangers {
 	strangers_count_t count;
 	int64_t began_us;
 	pid_t pid;
-	unsigned holders;
+	unsigned silent;
+	bool rude;
 };
 
 static int64_t now_ms(void)
@@ -55,7 +56,7 @@ static void hold(const strangers_t *s)
 {
 	struct sockaddr_in to = {
 		.sin_family = AF_INET, .sin_port = htons(s->load.port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	for (unsigned i = 0; i < s->holders; i++) {
+	for (unsigned i = 0; i < s->silent; i++) {
 		/* kept until the process ends */
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (fd >= 0)
@@ -82,9 +83,10 @@ static kms_err_t flood(strangers_t *s, diag_t *why)
 		return KMS_E_NOMEM;
 	KMS_TRY(foreign_identity(&foreign, why));
 	for (size_t i = 0; i < JOBS; i++)
-		jobs[i] = (load_job_t){.who = i % 3 == 1 ? &foreign : NULL,
+		jobs[i] = (load_job_t){.who = i % 2 == 1 && !s->rude ? &foreign : NULL,
 				       .request = span_str(request),
-				       .hello = i % 3 == 2};
+				       .hello = s->rude && i % 2 == 1,
+				       .rude = s->rude};
 	hold(s);
 	while (load_now_us() < s->load.deadline_us) {
 		KMS_TRY(load_run(&s->load, jobs, JOBS, why));
@@ -113,7 +115,8 @@ kms_err_t strangers_start(const strangers_options_t *o, strangers_t **out, diag_
 				   .connections = o->connections,
 				   .server = o->server,
 				   .deadline_us = o->deadline_us};
-	s->holders = o->holders < HOLDERS_MAX ? o->holders : HOLDERS_MAX;
+	s->silent = o->silent < SILENT_MAX ? o->silent : SILENT_MAX;
+	s->rude = o->rude;
 	s->began_us = load_now_us();
 	(void)fflush(NULL);
 	s->pid = fork();

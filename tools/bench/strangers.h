@@ -9,11 +9,12 @@
 
 typedef struct strangers_options {
 	uint16_t port;
-	unsigned connections; /* at a time, in turn: no certificate and a request; a certificate of another CA
-				 and a request; a ClientHello and nothing more */
-	unsigned holders;     /* besides these: connected once and silent */
-	const X509 *server;   /* the certificate that the server shows */
-	int64_t deadline_us;  /* of load_now_us: ends by itself */
+	unsigned connections; /* at a time */
+	unsigned silent;      /* besides these: connected once and never a byte */
+	bool rude; /* in turn a ClientHello and nothing more, and a request whose answer is not waited for;
+		      otherwise in turn no certificate, and one of another CA, and a request */
+	const X509 *server;  /* the certificate that the server shows */
+	int64_t deadline_us; /* of load_now_us: ends by itself */
 } strangers_options_t;
 
 typedef struct strangers_count {

@@ -294,6 +294,63 @@ static void test_stop_answers_who_waits(void **state)
 	tls_close(&c);
 }
 
+#define ENROL   "POST /v1/enroll HTTP/1.1\r\nHost: kms\r\nContent-Length: 2\r\n\r\n{}"
+#define NOWHERE "GET /v1/nowhere HTTP/1.1\r\nHost: kms\r\n\r\n"
+
+static const http_options_t calm = {.max_connections = 64, .strangers_rate = 20};
+
+static int64_t time_of(tls_client_t *c, const char *request, size_t n, int status)
+{
+	int64_t from = edge_now_ms();
+	for (size_t i = 0; i < n; i++) {
+		tls_answer_t a;
+		assert_true(tls_send_text(c, request));
+		tls_read(c, &a);
+		assert_int_equal(a.status, status);
+	}
+	return edge_now_ms() - from;
+}
+
+/* Refusals of strangers beyond the rate take their time; nobody else's answer does. */
+static void test_strangers_wait(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &calm);
+	tls_client_t stranger, node = edge_open(f);
+	assert_true(tls_open(f->port, NULL, NULL, NULL, &stranger));
+	assert_in_range(time_of(&stranger, NOWHERE, 10, 404), 0, 400);
+	assert_in_range(time_of(&stranger, NOWHERE, 30, 404), 700, 5000);
+	/* what is taken of a stranger, and a node's refusals, are not slowed down */
+	assert_in_range(time_of(&stranger, ENROL, 30, 200), 0, 700);
+	assert_in_range(time_of(&node, NOWHERE, 30, 404), 0, 700);
+	assert_in_range(time_of(&node, LIST, 30, 200), 0, 700);
+	tls_close(&stranger);
+	tls_close(&node);
+	edge_stop(f);
+}
+
+/* Held back, gone away, and stopped all the same. */
+static void test_stop_while_strangers_wait(void **state)
+{
+	edge_fixture_t *f = *state;
+	static const http_options_t slow = {.max_connections = 64, .strangers_rate = 1};
+	tls_client_t c[8];
+	edge_start(f, &slow);
+	for (size_t i = 0; i < 8; i++) {
+		assert_true(tls_open(f->port, NULL, NULL, NULL, &c[i]));
+		assert_true(tls_send_text(&c[i], NOWHERE));
+	}
+	assert_true(fake_core_wait_submitted(f->core, 8));
+	edge_pause_ms(50);
+	tls_close(&c[0]);
+	tls_close(&c[1]);
+	int64_t from = edge_now_ms();
+	edge_stop(f);
+	assert_in_range(edge_now_ms() - from, 0, 3000);
+	for (size_t i = 2; i < 8; i++)
+		tls_close(&c[i]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,6 +367,8 @@ int main(void)
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_stop_under_load),
 		cmocka_unit_test(test_stop_answers_who_waits),
+		cmocka_unit_test(test_strangers_wait),
+		cmocka_unit_test(test_stop_while_strangers_wait),
 	};
 	return cmocka_run_group_tests_name("http/edge_time", tests, edge_setup, edge_teardown);
 }
