@@ -114,10 +114,19 @@ static kms_err_t set(slot_t *s, source_t from, const char *where, const char *te
 	return KMS_OK;
 }
 
+/* Flags of a verb stand behind the settings and hide those of the same name. */
 static slot_t *find(const conf_t *c, const char *key, size_t n)
 {
+	for (size_t i = c->n; i > 0; i--)
+		if (strlen(c->slots[i - 1].is->key) == n && memcmp(c->slots[i - 1].is->key, key, n) == 0)
+			return &c->slots[i - 1];
+	return NULL;
+}
+
+static slot_t *find_setting(const conf_t *c, const char *key)
+{
 	for (size_t i = 0; i < c->n; i++)
-		if (strlen(c->slots[i].is->key) == n && memcmp(c->slots[i].is->key, key, n) == 0)
+		if (!c->slots[i].flag_only && strcmp(c->slots[i].is->key, key) == 0)
 			return &c->slots[i];
 	return NULL;
 }
@@ -215,8 +224,8 @@ typedef struct file_ctx {
 static kms_err_t take_line(void *ctx, const char *key, const char *value, unsigned line, diag_t *why)
 {
 	const file_ctx_t *f = ctx;
-	slot_t *s = find(f->c, key, strlen(key));
-	if (s == NULL || s->flag_only)
+	slot_t *s = find_setting(f->c, key);
+	if (s == NULL)
 		return diag_fail(why, KMS_E_INVALID, "%s:%u: unknown key \"%.60s\"", f->path, line, key);
 	bool *seen = &f->seen[s - f->c->slots];
 	if (*seen)
@@ -322,6 +331,14 @@ static const slot_t *known(const conf_t *c, const char *key, conf_type_t type)
 const char *conf_text(const conf_t *c, const char *key)
 {
 	return known(c, key, CONF_TEXT)->text;
+}
+
+const char *conf_setting_text(const conf_t *c, const char *key)
+{
+	const slot_t *s = find_setting(c, key);
+	if (s == NULL || s->is->type != CONF_TEXT)
+		abort();
+	return s->text;
 }
 
 int64_t conf_number(const conf_t *c, const char *key)

@@ -33,7 +33,8 @@ typedef struct conf conf_t;
 KMS_MUST conf_load(const conf_setting_t *table, size_t n, int argc, char **argv, const char *file,
 		   conf_t **out, diag_t *why);
 /* The same with further settings that are flags of one verb only: the file may not name them, so that one
- * settings file serves every verb of a program. */
+ * settings file serves every verb of a program. A flag of the same name as a setting hides it from the
+ * command line: the setting comes from environment and file then, and conf_setting_text reads it. */
 KMS_MUST conf_load_with(const conf_setting_t *table, size_t n, const conf_setting_t *flags, size_t n_flags,
 			int argc, char **argv, const char *file, conf_t **out, diag_t *why);
 void conf_freep(conf_t **c);
@@ -41,6 +42,8 @@ void conf_freep(conf_t **c);
 /* NULL when unset and without default. Owned by c. Asking for a key that is not in the table is a bug
  * (aborts). */
 const char *conf_text(const conf_t *c, const char *key);
+/* The setting, where a flag of the verb has the same name. */
+const char *conf_setting_text(const conf_t *c, const char *key);
 int64_t conf_number(const conf_t *c, const char *key);
 bool conf_bool(const conf_t *c, const char *key);
 bool conf_is_set(const conf_t *c, const char *key); /* by flag, environment or file */

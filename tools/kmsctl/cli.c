@@ -33,18 +33,33 @@ const conf_setting_t cli_settings[] = {
 	 .arg = "FILE",
 	 .help = "its key, mode 0600"},
 	{.key = "proxy", .env = "KMS_PROXY", .type = CONF_TEXT, .arg = "URL", .help = "HTTP CONNECT proxy"},
-	{.key = "output", .type = CONF_TEXT, .arg = "FORMAT", .dflt = "table", .help = "-o: table or json"},
+	{.key = "output",
+	 .type = CONF_TEXT,
+	 .arg = "FORMAT",
+	 .dflt = "table",
+	 .help = "-o: table or json; events ndjson or csv too"},
 };
 const size_t cli_n_settings = COUNT(cli_settings);
+
+static kms_err_t read_format(const char *text, cli_format_t *out, diag_t *why)
+{
+	static const char *const names[] = {
+		[CLI_TABLE] = "table", [CLI_JSON] = "json", [CLI_NDJSON] = "ndjson", [CLI_CSV] = "csv"};
+	for (size_t i = 0; i < COUNT(names); i++)
+		if (strcmp(text, names[i]) == 0) {
+			*out = (cli_format_t)i;
+			return KMS_OK;
+		}
+	return diag_fail(why, KMS_E_INVALID, "-o is table or json (events: ndjson or csv too), not \"%.40s\"",
+			 text);
+}
 
 kms_err_t cli_init(cli_t *c, conf_t *conf, FILE *out, FILE *err, diag_t *why)
 {
 	uint8_t random[IDEMPOTENCY_BYTES];
 	*c = (cli_t){.conf = conf, .out = out, .err = err, .clock = clock_system()};
-	const char *output = conf_text(conf, "output");
-	if (strcmp(output, "json") != 0 && strcmp(output, "table") != 0)
-		return diag_fail(why, KMS_E_INVALID, "-o is table or json, not \"%.40s\"", output);
-	c->json = strcmp(output, "json") == 0;
+	KMS_TRY(read_format(conf_text(conf, "output"), &c->format, why));
+	c->json = c->format == CLI_JSON;
 	if (crypto_random(random, sizeof random) != KMS_OK)
 		return diag_fail(why, KMS_E_IO, "no random numbers");
 	hex_encode(span_of(random, sizeof random), c->idempotency);
@@ -59,7 +74,7 @@ void cli_free(cli_t *c)
 
 static kms_err_t want(const cli_t *c, const char *key, const char *env, const char *what, diag_t *why)
 {
-	if (conf_text(c->conf, key) != NULL)
+	if (conf_setting_text(c->conf, key) != NULL)
 		return KMS_OK;
 	return diag_fail(why, KMS_E_INVALID,
 			 "%s is not set: give --%s, %s, or `%s = …` in /etc/claviger/kmsctl.conf", what, key,
@@ -72,15 +87,16 @@ static kms_err_t connect_once(cli_t *c, bool certificate, diag_t *why)
 		return KMS_OK;
 	KMS_TRY(want(c, "addr", "KMS_ADDR", "the KMS's address", why));
 	KMS_TRY(want(c, "cacert", "KMS_CACERT", "the deployment's CA", why));
-	if (certificate || conf_text(c->conf, "cert") != NULL || conf_text(c->conf, "key") != NULL) {
+	if (certificate || conf_setting_text(c->conf, "cert") != NULL ||
+	    conf_setting_text(c->conf, "key") != NULL) {
 		KMS_TRY(want(c, "cert", "KMS_CLIENT_CERT", "your certificate", why));
 		KMS_TRY(want(c, "key", "KMS_CLIENT_KEY", "your certificate's key", why));
 	}
-	client_options_t o = {.urls = conf_text(c->conf, "addr"),
-			      .ca_file = conf_text(c->conf, "cacert"),
-			      .cert_file = conf_text(c->conf, "cert"),
-			      .key_file = conf_text(c->conf, "key"),
-			      .proxy = conf_text(c->conf, "proxy"),
+	client_options_t o = {.urls = conf_setting_text(c->conf, "addr"),
+			      .ca_file = conf_setting_text(c->conf, "cacert"),
+			      .cert_file = conf_setting_text(c->conf, "cert"),
+			      .key_file = conf_setting_text(c->conf, "key"),
+			      .proxy = conf_setting_text(c->conf, "proxy"),
 			      .user_agent = "kmsctl/" CLAVIGER_VERSION};
 	kms_err_t e = client_new(&o, &c->client, why);
 	/* "not found" and "denied" are the server's answers; files of ours that cannot be used are wrong

@@ -13,10 +13,18 @@
 #define CLI_TIMEOUT_S  30U
 #define CLI_ANSWER_MAX (16U * 1024U * 1024U)
 
+typedef enum cli_format {
+	CLI_TABLE,
+	CLI_JSON,
+	CLI_NDJSON, /* this and CSV: of events only */
+	CLI_CSV
+} cli_format_t;
+
 typedef struct cli {
 	conf_t *conf;
 	client_t *client; /* made at the first request */
-	bool json;        /* -o json */
+	cli_format_t format;
+	bool json; /* -o json */
 	FILE *out, *err;
 	kms_clock_t clock;
 	char idempotency[33]; /* one for all writes of this invocation: it is scoped to route and body anyway

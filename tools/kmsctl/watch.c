@@ -2,57 +2,11 @@
 
 #include "common/base/scope.h"
 #include "tools/kmsctl/command.h"
+#include "tools/kmsctl/interrupt.h"
 #include "tools/kmsctl/progress.h"
-
-#include <poll.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <sys/signalfd.h>
 
 #define FIRST_WAIT_MS 500
 #define MOST_WAIT_MS  5000
-
-/* Ctrl-C as something to wait for: between two looks it ends the wait, within one it is noticed right after.
- */
-typedef struct interrupt {
-	int fd;
-	sigset_t before;
-} interrupt_t;
-
-static kms_err_t interrupt_open(interrupt_t *i, diag_t *why)
-{
-	sigset_t set;
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGTERM);
-	if (sigprocmask(SIG_BLOCK, &set, &i->before) != 0)
-		return diag_fail(why, KMS_E_IO, "cannot hold signals back: %m");
-	i->fd = signalfd(-1, &set, SFD_CLOEXEC);
-	if (i->fd >= 0)
-		return KMS_OK;
-	(void)sigprocmask(SIG_SETMASK, &i->before, NULL);
-	return diag_fail(why, KMS_E_IO, "cannot wait for signals: %m");
-}
-
-static void interrupt_close(interrupt_t *i)
-{
-	if (i->fd < 0)
-		return;
-	struct signalfd_siginfo taken;
-	struct pollfd p = {.fd = i->fd, .events = POLLIN};
-	/* what was asked of us has been done: it must not end the process when it is unblocked */
-	while (poll(&p, 1, 0) == 1 && read(i->fd, &taken, sizeof taken) == (ssize_t)sizeof taken)
-		p.revents = 0;
-	closep(&i->fd);
-	(void)sigprocmask(SIG_SETMASK, &i->before, NULL);
-}
-
-/* True when a signal came. */
-static bool interrupt_wait(const interrupt_t *i, int64_t ms)
-{
-	struct pollfd p = {.fd = i->fd, .events = POLLIN};
-	return poll(&p, 1, (int)ms) == 1;
-}
 
 static progress_counts_t counts_of(const json_t *event)
 {

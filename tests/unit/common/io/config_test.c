@@ -108,6 +108,25 @@ static kms_err_t load(const char *const *args, const char *path, conf_t **out, d
 	return conf_load_with(table, N, flags, 1, argc, argv, path, out, why);
 }
 
+/* `audit verify --key` is not the client's key, which has this name everywhere else. */
+static void test_a_flag_hides_the_setting_of_its_name(void **state)
+{
+	(void)state;
+	static const conf_setting_t own[] = {
+		{.key = "listen", .type = CONF_TEXT, .arg = "X", .help = "another"}};
+	SCOPED(conf_freep) conf_t *c = NULL;
+	char flag[] = "--listen=flag";
+	char *argv[] = {flag, NULL};
+	content("listen = file\n");
+	assert_int_equal(conf_load_with(table, N, own, 1, 1, argv, file, &c, NULL), KMS_OK);
+	assert_string_equal(conf_text(c, "listen"), "flag");
+	assert_string_equal(conf_setting_text(c, "listen"), "file");
+	conf_freep(&c);
+	assert_int_equal(conf_load_with(table, N, own, 1, 0, argv, file, &c, NULL), KMS_OK);
+	assert_null(conf_text(c, "listen"));
+	assert_string_equal(conf_setting_text(c, "listen"), "file");
+}
+
 static void test_file_refusals(void **state)
 {
 	(void)state;
@@ -369,6 +388,7 @@ int main(void)
 		WITH_FILE(test_flag_refusals),
 		WITH_FILE(test_environment_refusals),
 		WITH_FILE(test_precedence),
+		WITH_FILE(test_a_flag_hides_the_setting_of_its_name),
 		WITH_FILE(test_a_bad_value_that_is_overridden_is_refused_too),
 		WITH_FILE(test_values_of_a_file),
 		WITH_FILE(test_zero_bytes_and_size),
