@@ -85,19 +85,21 @@ static kms_err_t connect_once(cli_t *c, bool certificate, diag_t *why)
 {
 	if (c->client != NULL)
 		return KMS_OK;
-	KMS_TRY(want(c, "addr", "KMS_ADDR", "the KMS's address", why));
+	if (c->addr == NULL)
+		KMS_TRY(want(c, "addr", "KMS_ADDR", "the KMS's address", why));
 	KMS_TRY(want(c, "cacert", "KMS_CACERT", "the deployment's CA", why));
 	if (certificate || conf_setting_text(c->conf, "cert") != NULL ||
 	    conf_setting_text(c->conf, "key") != NULL) {
 		KMS_TRY(want(c, "cert", "KMS_CLIENT_CERT", "your certificate", why));
 		KMS_TRY(want(c, "key", "KMS_CLIENT_KEY", "your certificate's key", why));
 	}
-	client_options_t o = {.urls = conf_setting_text(c->conf, "addr"),
+	client_options_t o = {.urls = c->addr != NULL ? c->addr : conf_setting_text(c->conf, "addr"),
 			      .ca_file = conf_setting_text(c->conf, "cacert"),
 			      .cert_file = conf_setting_text(c->conf, "cert"),
 			      .key_file = conf_setting_text(c->conf, "key"),
 			      .proxy = conf_setting_text(c->conf, "proxy"),
-			      .user_agent = "kmsctl/" CLAVIGER_VERSION};
+			      .user_agent = "kmsctl/" CLAVIGER_VERSION,
+			      .stop = c->stop};
 	kms_err_t e = client_new(&o, &c->client, why);
 	/* "not found" and "denied" are the server's answers; files of ours that cannot be used are wrong
 	 * usage */
@@ -148,6 +150,20 @@ kms_err_t cli_request_raw(cli_t *c, const char *method, const char *path, int *s
 	KMS_TRY(parse_answer(&r, out, why));
 	*status = r.status;
 	return KMS_OK;
+}
+
+kms_err_t cli_get(cli_t *c, const char *path, unsigned timeout_s, client_reply_t *out, diag_t *why)
+{
+	KMS_TRY(connect_once(c, true, why));
+	return client_call(c->client, "GET", path, span_of(NULL, 0), NULL, timeout_s, out, why);
+}
+
+kms_err_t cli_no_events(const cli_t *c, diag_t *why)
+{
+	if (c->format == CLI_TABLE || c->format == CLI_JSON)
+		return KMS_OK;
+	return diag_fail(why, KMS_E_INVALID, "-o %s is for events alone: here it is table or json",
+			 conf_text(c->conf, "output"));
 }
 
 /* JSON may hold the C1 controls as they are, and terminals obey them: for a terminal all but ASCII is

@@ -233,9 +233,8 @@ static kms_err_t run_command(const dispatch_t *d, FILE *out, FILE *err, diag_t *
 			       d->argv, DISPATCH_FILE, &conf, why));
 	KMS_TRY(cli_init(&cli, conf, out, err, why));
 	KMS_TRY(check_words(d, conf, why));
-	if ((cli.format == CLI_NDJSON || cli.format == CLI_CSV) && d->noun != &noun_audit)
-		return diag_fail(why, KMS_E_INVALID, "-o %s is for events alone: here it is table or json",
-				 conf_text(conf, "output"));
+	if (d->noun != &noun_audit)
+		KMS_TRY(cli_no_events(&cli, why));
 	return d->command->run(&cli, why);
 }
 

@@ -78,7 +78,7 @@ kms_err_t page_walk(page_walk_t *w, page_fn_t each, void *ctx, diag_t *why)
 		if (w->left != LIST_NO_LIMIT)
 			w->left -= n < w->left ? n : w->left;
 		KMS_TRY(next_cursor(w, j, why));
-	} while (w->left > 0 && w->cursor[0] != '\0');
+	} while (w->left > 0 && w->cursor[0] != '\0' && (w->stop == NULL || !*w->stop));
 	return KMS_OK;
 }
 

@@ -21,6 +21,7 @@ typedef struct page_walk {
 	const char *query;       /* "&from=…" of query_add, may be NULL */
 	const char *key;         /* name of the array in the answer */
 	uint64_t left;           /* rows still wanted; counted down */
+	const bool *stop;        /* ends the walk once it is true; or NULL */
 	char cursor[CURSOR_CAP]; /* where to begin (empty: at the start), and after it where the rest begins
 				  */
 } page_walk_t;
