@@ -1,6 +1,6 @@
 #include "common/base/scope.h"
 #include "tools/kmsctl/args.h"
-#include "tools/kmsctl/command.h"
+#include "tools/kmsctl/cmd_audit.h"
 #include "tools/kmsctl/list.h"
 
 #define DEFAULT_ROWS 100U
@@ -242,5 +242,7 @@ static kms_err_t show(cli_t *c, diag_t *why)
 static const command_t commands[] = {
 	{"query", "", "who did what and when, newest first", 0, 0, query_flags, COUNT(query_flags), query},
 	{"show", "INDEX", "one event", 1, 1, NULL, 0, show},
+	{"verify", "", "proves that nothing in a log was changed, dropped or slipped in", 0, 0, audit_verify_flags,
+	 AUDIT_VERIFY_N_FLAGS, audit_verify},
 };
 const noun_t noun_audit = {"audit", "the log of every access", commands, COUNT(commands)};

@@ -4,8 +4,11 @@
 
 #include "tools/kmsctl/command.h"
 
-extern const conf_setting_t audit_verify_flags[], audit_export_flags[];
-extern const size_t audit_verify_n_flags, audit_export_n_flags;
+#define AUDIT_VERIFY_N_FLAGS 7U
+#define AUDIT_EXPORT_N_FLAGS 5U
+
+extern const conf_setting_t audit_verify_flags[AUDIT_VERIFY_N_FLAGS];
+extern const conf_setting_t audit_export_flags[AUDIT_EXPORT_N_FLAGS];
 
 kms_err_t audit_verify(cli_t *c, diag_t *why);
 kms_err_t audit_export(cli_t *c, diag_t *why);

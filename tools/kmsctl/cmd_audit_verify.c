@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-const conf_setting_t audit_verify_flags[] = {
+const conf_setting_t audit_verify_flags[AUDIT_VERIFY_N_FLAGS] = {
 	{.key = "key", .type = CONF_TEXT, .arg = "FILE", .help = "the log's verifier key, log.vkey (wanted)"},
 	{.key = "log", .type = CONF_TEXT, .arg = "DIR|URL", .help = "an exported folder, or https://HOST:PORT (wanted)"},
 	{.key = "since",
@@ -27,7 +27,6 @@ const conf_setting_t audit_verify_flags[] = {
 	 .help = "keys of witnesses that must have cosigned"},
 	{.key = "save", .type = CONF_TEXT, .arg = "FILE", .help = "keep the checkpoint for the next --since"},
 };
-const size_t audit_verify_n_flags = COUNT(audit_verify_flags);
 
 static kms_err_t read_options(const cli_t *c, char customer[NAME_CAP], note_vkey_t *key, verify_options_t *out,
 			      diag_t *why)

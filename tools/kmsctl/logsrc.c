@@ -2,6 +2,7 @@
 
 #include "common/base/scope.h"
 #include "common/tlog/checkpoint.h"
+#include "tools/kmsctl/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
