@@ -1,4 +1,5 @@
-/* mklog DIR N: a log of N made-up events in a new folder, DIR.vkey beside it. For measurements and by-hand tries. */
+/* mklog DIR N: a log of N made-up events in a new folder, DIR.vkey beside it. For measurements and by-hand
+ * tries. */
 #include "tests/support/testlog.h"
 
 #include "common/base/scope.h"

@@ -28,14 +28,20 @@ void testlog_event(void *ctx, uint64_t i, buf_t *out)
 	if (i >= CHAINS)
 		(void)snprintf(previous, sizeof previous, "%" PRIu64, i - CHAINS);
 	buf_printf(out,
-		   "{\"activity_id\":2,\"actor\":{\"authorizations\":[{\"decision\":\"allow\",\"policy\":\"nodes-release-own\"}],"
-		   "\"user\":{\"name\":\"acme/db/n%" PRIu64 "\",\"type\":\"node\"}},\"api\":{\"operation\":\"key.release\","
-		   "\"request\":{\"uid\":\"%032" PRIx64 "\"}},\"category_uid\":6,\"class_uid\":6003,\"metadata\":{"
-		   "\"product\":{\"name\":\"kms-server\",\"vendor_name\":\"Claviger\",\"version\":\"0.1.0\"},\"sequence\":%" PRIu64
-		   ",\"tenant_uid\":\"%s\",\"uid\":\"%032" PRIx64 "\",\"version\":\"1.3.0\"},\"resources\":[{\"namespace\":\"%s\","
-		   "\"type\":\"volume\",\"uid\":\"acme/db/v%" PRIu64 "\"}],\"severity_id\":1,\"src_endpoint\":{\"ip\":\"10.0.0.7\","
+		   "{\"activity_id\":2,\"actor\":{\"authorizations\":[{\"decision\":\"allow\",\"policy\":"
+		   "\"nodes-release-own\"}],"
+		   "\"user\":{\"name\":\"acme/db/n%" PRIu64
+		   "\",\"type\":\"node\"}},\"api\":{\"operation\":\"key.release\","
+		   "\"request\":{\"uid\":\"%032" PRIx64
+		   "\"}},\"category_uid\":6,\"class_uid\":6003,\"metadata\":{"
+		   "\"product\":{\"name\":\"kms-server\",\"vendor_name\":\"Claviger\",\"version\":\"0.1.0\"},"
+		   "\"sequence\":%" PRIu64 ",\"tenant_uid\":\"%s\",\"uid\":\"%032" PRIx64
+		   "\",\"version\":\"1.3.0\"},\"resources\":[{\"namespace\":\"%s\","
+		   "\"type\":\"volume\",\"uid\":\"acme/db/v%" PRIu64
+		   "\"}],\"severity_id\":1,\"src_endpoint\":{\"ip\":\"10.0.0.7\","
 		   "\"port\":40112},\"status_code\":\"intent\",\"status_id\":1,\"time\":%" PRIu64
-		   ",\"type_uid\":600302,\"unmapped\":{\"claviger\":{\"previous\":%s,\"salt\":\"%032" PRIx64 "\"}}}",
+		   ",\"type_uid\":600302,\"unmapped\":{\"claviger\":{\"previous\":%s,\"salt\":\"%032" PRIx64
+		   "\"}}}",
 		   i % 50, i * 7919, i / CHAINS + 1, tenants[i % CHAINS], i, tenants[i % CHAINS], i % 50,
 		   UINT64_C(1795000000000) + i * 250, previous, i * 104729);
 }

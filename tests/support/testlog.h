@@ -1,5 +1,5 @@
-/* A log in the layout of https://c2sp.org/tlog-tiles, made from given events by plain recursion over RFC 9162's
- * definition: nothing of it comes from the server, or from what reads logs. Failures abort. */
+/* A log in the layout of https://c2sp.org/tlog-tiles, made from given events by plain recursion over RFC
+ * 9162's definition: nothing of it comes from the server, or from what reads logs. Failures abort. */
 #ifndef CLAVIGER_TESTS_SUPPORT_TESTLOG_H
 #define CLAVIGER_TESTS_SUPPORT_TESTLOG_H
 
@@ -23,8 +23,8 @@ void testlog_write(const testlog_t *t);
 /* The checkpoint alone, as bytes. */
 void testlog_checkpoint(const testlog_t *t, buf_t *out);
 
-/* Canonical JSON of about 700 bytes. Event i is of customer acme, beta or of nobody, in turn, with the customer's own
- * sequence. */
+/* Canonical JSON of about 700 bytes. Event i is of customer acme, beta or of nobody, in turn, with the
+ * customer's own sequence. */
 void testlog_event(void *ctx, uint64_t i, buf_t *out);
 
 /* MTH of the events [0, n) (RFC 9162, section 2.1.1). */

@@ -23,7 +23,8 @@ typedef enum cli_format {
 typedef struct cli {
 	conf_t *conf;
 	client_t *client; /* made at the first request */
-	const char *addr; /* another server than the setting's, or NULL; borrowed; set before the first request */
+	const char *
+		addr; /* another server than the setting's, or NULL; borrowed; set before the first request */
 	const atomic_bool *stop; /* ends a request that waits (client_options_t), or NULL; likewise */
 	cli_format_t format;
 	bool json; /* -o json */
@@ -49,7 +50,8 @@ KMS_MUST cli_request(cli_t *c, const char *method, const char *path, const json_
 KMS_MUST cli_get(cli_t *c, const char *path, unsigned timeout_s, client_reply_t *out, diag_t *why);
 /* Refuses -o ndjson and csv, for commands that print no events. */
 KMS_MUST cli_no_events(const cli_t *c, diag_t *why);
-/* The same as cli_request without judging the status, and without a client certificate where none is set (health). */
+/* The same as cli_request without judging the status, and without a client certificate where none is set
+ * (health). */
 KMS_MUST cli_request_raw(cli_t *c, const char *method, const char *path, int *status, json_t **out,
 			 diag_t *why);
 

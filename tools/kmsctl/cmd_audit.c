@@ -242,7 +242,7 @@ static kms_err_t show(cli_t *c, diag_t *why)
 static const command_t commands[] = {
 	{"query", "", "who did what and when, newest first", 0, 0, query_flags, COUNT(query_flags), query},
 	{"show", "INDEX", "one event", 1, 1, NULL, 0, show},
-	{"verify", "", "proves that nothing in a log was changed, dropped or slipped in", 0, 0, audit_verify_flags,
-	 AUDIT_VERIFY_N_FLAGS, audit_verify},
+	{"verify", "", "proves that nothing in a log was changed, dropped or slipped in", 0, 0,
+	 audit_verify_flags, AUDIT_VERIFY_N_FLAGS, audit_verify},
 };
 const noun_t noun_audit = {"audit", "the log of every access", commands, COUNT(commands)};

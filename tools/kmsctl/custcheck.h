@@ -1,5 +1,5 @@
-/* One customer's own chain of events: numbered 1, 2, 3, …, each naming the index of the one before. An auditor who may
- * see no other customer's events can tell by it that none was withheld. */
+/* One customer's own chain of events: numbered 1, 2, 3, …, each naming the index of the one before. An
+ * auditor who may see no other customer's events can tell by it that none was withheld. */
 #ifndef CLAVIGER_TOOLS_KMSCTL_CUSTCHECK_H
 #define CLAVIGER_TOOLS_KMSCTL_CUSTCHECK_H
 

@@ -77,8 +77,8 @@ static kms_err_t bad_line(const evfile_t *f, const char *file, const char *what,
 }
 
 /* A line without its end into at[cap]. NOTFOUND: the file has ended. */
-static kms_err_t read_line(const evfile_t *f, FILE *from, const char *file, uint8_t *at, size_t cap, size_t *n,
-			   diag_t *why)
+static kms_err_t read_line(const evfile_t *f, FILE *from, const char *file, uint8_t *at, size_t cap,
+			   size_t *n, diag_t *why)
 {
 	size_t have = 0;
 	int c;
@@ -119,7 +119,8 @@ kms_err_t evfile_next(evfile_t *f, uint64_t *index, span_t *event, diag_t *why)
 			      ? read_line(f, f->index, EVFILE_INDEX, digits, sizeof digits, &m, why)
 			      : e;
 	if ((e == KMS_E_NOTFOUND && i == KMS_OK) || (e == KMS_OK && i == KMS_E_NOTFOUND))
-		return bad_line(f, e == KMS_OK ? EVFILE_INDEX : EVFILE_EVENTS, "is missing: the other file has it", why);
+		return bad_line(f, e == KMS_OK ? EVFILE_INDEX : EVFILE_EVENTS,
+				"is missing: the other file has it", why);
 	KMS_TRY(i);
 	KMS_TRY(parse_index(f, digits, m, &f->last, why));
 	*index = f->last;

@@ -1,4 +1,5 @@
-/* The events of an export: events.ndjson has their exact bytes, one a line, and events.index the index of each. */
+/* The events of an export: events.ndjson has their exact bytes, one a line, and events.index the index of
+ * each. */
 #ifndef CLAVIGER_TOOLS_KMSCTL_EVFILE_H
 #define CLAVIGER_TOOLS_KMSCTL_EVFILE_H
 
@@ -23,8 +24,8 @@ KMS_MUST evfile_open(const char *dir, evfile_t **out, diag_t *why);
 /* New files in a folder. */
 KMS_MUST evfile_create(const char *dir, evfile_t **out, diag_t *why);
 
-/* The next event; *event is good until the next call. NOTFOUND: the end of both. INTEGRITY: indexes that do not
- * rise, files of different length, a line that is cut off or longer than an event can be. */
+/* The next event; *event is good until the next call. NOTFOUND: the end of both. INTEGRITY: indexes that do
+ * not rise, files of different length, a line that is cut off or longer than an event can be. */
 KMS_MUST evfile_next(evfile_t *f, uint64_t *index, span_t *event, diag_t *why);
 
 /* INTEGRITY: an event with a line end in it cannot be one line. */

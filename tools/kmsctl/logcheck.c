@@ -96,8 +96,9 @@ static kms_err_t check_bundle(walk_t *w, diag_t *why)
 		KMS_TRY(check_event(w, first + i, event, hash_at(l, i), why));
 	}
 	if (whole && rest.n > 0)
-		return diag_fail(why, KMS_E_INTEGRITY, "%zu bytes stand behind event %" PRIu64 ", the last of its bundle",
-				 rest.n, first + l->width - 1);
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "%zu bytes stand behind event %" PRIu64 ", the last of its bundle", rest.n,
+				 first + l->width - 1);
 	return KMS_OK;
 }
 
@@ -125,9 +126,11 @@ static kms_err_t check_parents(walk_t *w, const uint8_t *root, diag_t *why)
 		const level_t *above = &w->level[level + 1];
 		if (memcmp(hash_at(above, l->index % TILE_WIDTH), hash, sizeof hash) != 0)
 			return diag_fail(why, KMS_E_INTEGRITY,
-					 "tile %" PRIu64 " of level %d disagrees with the tiles below it: entries %" PRIu64
+					 "tile %" PRIu64
+					 " of level %d disagrees with the tiles below it: entries %" PRIu64
 					 " to %" PRIu64,
-					 above->index, level + 1, l->index << shift, ((l->index + 1) << shift) - 1);
+					 above->index, level + 1, l->index << shift,
+					 ((l->index + 1) << shift) - 1);
 		if (l->index % TILE_WIDTH != TILE_WIDTH - 1)
 			return KMS_OK;
 		KMS_TRY(root_of(above, TILE_WIDTH, &r, why));
@@ -150,7 +153,8 @@ static kms_err_t push_tile(merkle_range_t *tree, const uint8_t *root)
 }
 
 /* The root of the full tiles so far and `last`, the tile behind them. */
-static kms_err_t root_with(const walk_t *w, const merkle_range_t *last, uint8_t out[MERKLE_HASH_LEN], diag_t *why)
+static kms_err_t root_with(const walk_t *w, const merkle_range_t *last, uint8_t out[MERKLE_HASH_LEN],
+			   diag_t *why)
 {
 	merkle_range_t all = w->tree;
 	if (last->size == TILE_WIDTH) {
@@ -209,7 +213,8 @@ static kms_err_t check_root(walk_t *w, diag_t *why)
 	KMS_TRY(root_with(w, &r, root, why));
 	if (memcmp(root, head->root, sizeof root) != 0)
 		return diag_fail(why, KMS_E_INTEGRITY,
-				 "wrong root: the tree of these %" PRIu64 " events is not the one that the checkpoint is of "
+				 "wrong root: the tree of these %" PRIu64
+				 " events is not the one that the checkpoint is of "
 				 "(first index that may be concerned: %" PRIu64 ")",
 				 head->size, head->size - width);
 	return KMS_OK;
@@ -226,7 +231,8 @@ static kms_err_t check_since(const walk_t *w, diag_t *why)
 		return hash_failed(why);
 	if (w->since_differs || (since->size == 0 && memcmp(nothing, since->root, sizeof nothing) != 0))
 		return diag_fail(why, KMS_E_INTEGRITY,
-				 "the first %" PRIu64 " events are not those of the earlier checkpoint: the log was rewritten "
+				 "the first %" PRIu64
+				 " events are not those of the earlier checkpoint: the log was rewritten "
 				 "or forked below index %" PRIu64,
 				 since->size, since->size);
 	return KMS_OK;

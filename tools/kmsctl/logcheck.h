@@ -1,5 +1,6 @@
-/* The whole of a log held against its checkpoint: every event against its leaf, every tile against the tiles below
- * it, the root, and the root that it had at an earlier size. One pass, one bundle and one tile a level in memory. */
+/* The whole of a log held against its checkpoint: every event against its leaf, every tile against the tiles
+ * below it, the root, and the root that it had at an earlier size. One pass, one bundle and one tile a level
+ * in memory. */
 #ifndef CLAVIGER_TOOLS_KMSCTL_LOGCHECK_H
 #define CLAVIGER_TOOLS_KMSCTL_LOGCHECK_H
 
@@ -11,7 +12,8 @@ typedef struct logcheck {
 	const checkpoint_t *head;  /* its signature is the caller's to check */
 	const checkpoint_t *since; /* an earlier one of the same log, or NULL */
 	uint64_t begin, end;       /* the events that src holds: whole bundles, or up to the end */
-	/* both may be NULL; `done` leaves are checked; an event is handed on once it has proved to be its leaf */
+	/* both may be NULL; `done` leaves are checked; an event is handed on once it has proved to be its
+	 * leaf */
 	void (*progress)(void *ctx, uint64_t done);
 	kms_err_t (*event)(void *ctx, uint64_t index, span_t bytes, diag_t *why);
 	void *ctx;

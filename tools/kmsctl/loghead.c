@@ -43,7 +43,8 @@ static kms_err_t check_witness(loghead_t *h, const note_t *note, const char *fil
 		return diag_fail(why, KMS_E_INVALID, "--witness %.200s: not the key of a witness", file);
 	kms_err_t e = note_verify(note, note->text, &k, &w->time_s);
 	if (e == KMS_E_NOTFOUND)
-		return diag_fail(why, KMS_E_INTEGRITY, "the checkpoint is not cosigned by the witness %s", k.name);
+		return diag_fail(why, KMS_E_INTEGRITY, "the checkpoint is not cosigned by the witness %s",
+				 k.name);
 	if (e == KMS_E_INTEGRITY)
 		return diag_fail(why, e, "bad signature: the cosignature of the witness %s is wrong", k.name);
 	KMS_TRY(e);
@@ -69,8 +70,8 @@ static kms_err_t no_checkpoint(logsrc_t *src, diag_t *why)
 	SCOPED(buf_free) buf_t b = BUF_INIT;
 	diag_t unused;
 	if (logsrc_is_folder(src) && logsrc_read(src, "tile/0", &b, &unused) == KMS_E_INTEGRITY)
-		return diag_fail(why, KMS_E_INTEGRITY, "%.300s has a log's tiles and its checkpoint is missing",
-				 logsrc_name(src));
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "%.300s has a log's tiles and its checkpoint is missing", logsrc_name(src));
 	return diag_fail(why, KMS_E_NOTFOUND, "%.300s has no log: there is no checkpoint", logsrc_name(src));
 }
 

@@ -1,5 +1,5 @@
-/* The head of a log as an auditor sees it: its newest checkpoint, signed by the log's key, and the witnesses that
- * cosigned it. */
+/* The head of a log as an auditor sees it: its newest checkpoint, signed by the log's key, and the witnesses
+ * that cosigned it. */
 #ifndef CLAVIGER_TOOLS_KMSCTL_LOGHEAD_H
 #define CLAVIGER_TOOLS_KMSCTL_LOGHEAD_H
 
@@ -26,9 +26,9 @@ void loghead_free(loghead_t *h);
 /* A file with one verifier key (C2SP vkey). NOTFOUND, INVALID. */
 KMS_MUST loghead_vkey(const char *file, note_vkey_t *out, diag_t *why);
 
-/* Reads the checkpoint and checks the log's signature and those of all witnesses; witnesses: files with their keys,
- * separated by commas, or NULL. Sets all but the key, which the caller has set. INTEGRITY says what is wrong;
- * NOTFOUND: this is no log at all. */
+/* Reads the checkpoint and checks the log's signature and those of all witnesses; witnesses: files with their
+ * keys, separated by commas, or NULL. Sets all but the key, which the caller has set. INTEGRITY says what is
+ * wrong; NOTFOUND: this is no log at all. */
 KMS_MUST loghead_read(logsrc_t *src, const char *witnesses, loghead_t *h, diag_t *why);
 
 /* An earlier checkpoint of the same key, from a file. */

@@ -18,8 +18,8 @@
 struct logsrc {
 	cli_t *cli;
 	char *name;
-	char *addr; /* of a server, where it is not the setting's */
-	int dir;    /* -1: a server */
+	char *addr;      /* of a server, where it is not the setting's */
+	int dir;         /* -1: a server */
 	uint64_t served; /* size of the tree that the server has by now, 0: not asked yet */
 };
 
@@ -125,7 +125,8 @@ static kms_err_t read_all(int fd, size_t expected, const char *file, buf_t *out,
 		uint8_t *at = buf_reserve(out, step);
 		if (at == NULL)
 			return out->err == KMS_E_FULL
-				       ? diag_fail(why, KMS_E_INTEGRITY, "%s is larger than any file of a log", file)
+				       ? diag_fail(why, KMS_E_INTEGRITY,
+						   "%s is larger than any file of a log", file)
 				       : diag_fail(why, out->err, "not enough memory to read %s", file);
 		ssize_t got = read(fd, at, step);
 		out->n -= step - (got > 0 ? (size_t)got : 0);
@@ -160,8 +161,8 @@ static void pause_ms(uint64_t ms)
 	}
 }
 
-/* 429 and 503 are answers of a server that will do it later: tens of thousands of tiles are more than its budget for
- * one caller. */
+/* 429 and 503 are answers of a server that will do it later: tens of thousands of tiles are more than its
+ * budget for one caller. */
 static kms_err_t fetch(logsrc_t *s, const char *path, client_reply_t *r, diag_t *why)
 {
 	uint64_t ms = FIRST_PAUSE;
@@ -199,7 +200,8 @@ kms_err_t logsrc_read(logsrc_t *s, const char *file, buf_t *out, diag_t *why)
 
 /* --- tiles --- */
 
-/* How wide a server's tile is by now: the size that its newest checkpoint claims. It only says what to ask for. */
+/* How wide a server's tile is by now: the size that its newest checkpoint claims. It only says what to ask
+ * for. */
 static uint32_t width_by_now(logsrc_t *s, const tile_t *t)
 {
 	SCOPED(buf_free) buf_t b = BUF_INIT;
@@ -209,7 +211,8 @@ static uint32_t width_by_now(logsrc_t *s, const tile_t *t)
 		return 0;
 	if (s->served == 0 && logsrc_read(s, "checkpoint", &b, &unused) == KMS_OK) {
 		const uint8_t *end = b.n > 0 ? memmem(b.p, b.n, "\n\n", 2) : NULL;
-		if (end != NULL && checkpoint_parse(span_of(b.p, (size_t)(end + 1 - b.p)), &now, &unused) == KMS_OK)
+		if (end != NULL &&
+		    checkpoint_parse(span_of(b.p, (size_t)(end + 1 - b.p)), &now, &unused) == KMS_OK)
 			s->served = now.size;
 	}
 	return tile_width(s->served, t->level == TILE_ENTRIES ? 0 : t->level, t->index);
@@ -224,7 +227,8 @@ static void entries_below(const tile_t *t, char *out, size_t cap)
 }
 
 /* Asks for t, the full tile, and what the server has of it now. */
-static kms_err_t read_tile(logsrc_t *s, const tile_t *t, buf_t *buf, tile_t *is, char file[TILE_PATH_CAP], diag_t *why)
+static kms_err_t read_tile(logsrc_t *s, const tile_t *t, buf_t *buf, tile_t *is, char file[TILE_PATH_CAP],
+			   diag_t *why)
 {
 	tile_t tries[3] = {*t, *t, *t};
 	kms_err_t e = KMS_E_NOTFOUND;
@@ -246,16 +250,23 @@ static kms_err_t read_tile(logsrc_t *s, const tile_t *t, buf_t *buf, tile_t *is,
 	return diag_fail(why, KMS_E_INTEGRITY, "%s is missing: %s", file, what);
 }
 
+/* Where a tile's bytes end says from which entry on its hashes are gone. */
+static kms_err_t bad_length(const tile_t *is, const char *file, size_t n, diag_t *why)
+{
+	size_t right = (size_t)is->width * MERKLE_HASH_LEN;
+	unsigned shift = 8U * (unsigned)is->level;
+	uint64_t from = (is->index * TILE_WIDTH + (n < right ? n : right) / MERKLE_HASH_LEN) << shift;
+	return diag_fail(why, KMS_E_INTEGRITY, "%s has %zu bytes and not %zu: it was %s, at index %llu", file,
+			 n, right, n < right ? "cut off" : "added to", (unsigned long long)from);
+}
+
 kms_err_t logsrc_hashes(logsrc_t *s, const tile_t *t, buf_t *buf, const uint8_t **hashes, diag_t *why)
 {
 	tile_t is = *t;
 	char file[TILE_PATH_CAP];
-	char what[64];
 	KMS_TRY(read_tile(s, t, buf, &is, file, why));
-	entries_below(t, what, sizeof what);
 	if (buf->n != (size_t)is.width * MERKLE_HASH_LEN)
-		return diag_fail(why, KMS_E_INTEGRITY, "%s has %zu bytes and not %u: it was cut off or added to (%s)",
-				 file, buf->n, is.width * MERKLE_HASH_LEN, what);
+		return bad_length(&is, file, buf->n, why);
 	*hashes = buf->p;
 	return KMS_OK;
 }

@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#define BAR      24
-#define DRAW_MS  200 /* between two drawings of a share */
+#define BAR     24
+#define DRAW_MS 200 /* between two drawings of a share */
 
 void progress_init(progress_t *p, FILE *out, bool terminal, int64_t now_ms)
 {
@@ -64,7 +64,8 @@ void progress_share(progress_t *p, uint64_t done, uint64_t total, const char *wh
 	/* in thousandths: the numbers themselves may not bear a factor */
 	bar(total > 0 ? (int64_t)(1000.0 * (double)done / (double)total) : 1000, 1000, drawn);
 	(void)fprintf(p->out, "\r[%s] %llu/%llu %s  %.0f/s  %s\033[K", drawn, (unsigned long long)done,
-		      (unsigned long long)total, what, ms > 0 ? (double)done * 1000.0 / (double)ms : 0.0, since);
+		      (unsigned long long)total, what, ms > 0 ? (double)done * 1000.0 / (double)ms : 0.0,
+		      since);
 	(void)fflush(p->out);
 	p->drawn = true;
 	p->drawn_ms = now_ms;

@@ -1,5 +1,5 @@
-/* How far long work is, on standard error: one line that is drawn again on a terminal. Of a maintenance event also a
- * line a change elsewhere. */
+/* How far long work is, on standard error: one line that is drawn again on a terminal. Of a maintenance event
+ * also a line a change elsewhere. */
 #ifndef CLAVIGER_TOOLS_KMSCTL_PROGRESS_H
 #define CLAVIGER_TOOLS_KMSCTL_PROGRESS_H
 

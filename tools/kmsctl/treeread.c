@@ -80,7 +80,8 @@ static kms_err_t read_edge(treeread_t *t, const checkpoint_t *head, diag_t *why)
 		return hash_failed(why);
 	if (memcmp(root, head->root, sizeof root) != 0)
 		return diag_fail(why, KMS_E_INTEGRITY,
-				 "wrong root: the newest tiles of the tree are not those of the checkpoint (size %" PRIu64 ")",
+				 "wrong root: the newest tiles of the tree are not those of the checkpoint "
+				 "(size %" PRIu64 ")",
 				 head->size);
 	return KMS_OK;
 }
@@ -118,10 +119,12 @@ static kms_err_t load(treeread_t *t, int level, uint64_t index, diag_t *why)
 	const tile_kept_t *above = have(t, level + 1, index / TILE_WIDTH);
 	KMS_TRY(logsrc_hashes(t->src, &tile, &kept->buf, &hashes, why));
 	KMS_TRY(root_of(hashes, TILE_WIDTH, root, why));
-	if (above == NULL || memcmp(above->hash + (index % TILE_WIDTH) * MERKLE_HASH_LEN, root, sizeof root) != 0) {
+	if (above == NULL ||
+	    memcmp(above->hash + (index % TILE_WIDTH) * MERKLE_HASH_LEN, root, sizeof root) != 0) {
 		unsigned shift = TILE_HEIGHT * ((unsigned)level + 1);
 		return diag_fail(why, KMS_E_INTEGRITY,
-				 "tile %" PRIu64 " of level %d disagrees with the tile above it: entries %" PRIu64
+				 "tile %" PRIu64
+				 " of level %d disagrees with the tile above it: entries %" PRIu64
 				 " to %" PRIu64,
 				 index, level, index << shift, ((index + 1) << shift) - 1);
 	}
@@ -130,7 +133,8 @@ static kms_err_t load(treeread_t *t, int level, uint64_t index, diag_t *why)
 	return KMS_OK;
 }
 
-/* Downwards from the first tile above that is there; a partial tile of the edge ends the way up at the latest. */
+/* Downwards from the first tile above that is there; a partial tile of the edge ends the way up at the
+ * latest. */
 static kms_err_t tile_of(treeread_t *t, int level, uint64_t index, const tile_kept_t **out, diag_t *why)
 {
 	int top = level;
@@ -146,7 +150,8 @@ static kms_err_t tile_of(treeread_t *t, int level, uint64_t index, const tile_ke
 }
 
 /* The hash of the full subtree over the leaves [index << height, (index + 1) << height). */
-static kms_err_t subtree(treeread_t *t, unsigned height, uint64_t index, uint8_t out[MERKLE_HASH_LEN], diag_t *why)
+static kms_err_t subtree(treeread_t *t, unsigned height, uint64_t index, uint8_t out[MERKLE_HASH_LEN],
+			 diag_t *why)
 {
 	unsigned within = height % TILE_HEIGHT;
 	uint64_t first = index << within;
@@ -161,8 +166,10 @@ static uint64_t split(uint64_t n)
 	return UINT64_C(1) << (63 - __builtin_clzll(n - 1));
 }
 
-/* MTH of the leaves [begin, end); begin is a multiple of the smallest power of two that is not below end - begin. */
-static kms_err_t range_hash(treeread_t *t, uint64_t begin, uint64_t end, uint8_t out[MERKLE_HASH_LEN], diag_t *why)
+/* MTH of the leaves [begin, end); begin is a multiple of the smallest power of two that is not below end -
+ * begin. */
+static kms_err_t range_hash(treeread_t *t, uint64_t begin, uint64_t end, uint8_t out[MERKLE_HASH_LEN],
+			    diag_t *why)
 {
 	uint64_t n = end - begin;
 	if ((n & (n - 1)) == 0) {
@@ -190,8 +197,8 @@ kms_err_t treeread_root(treeread_t *t, uint64_t size, uint8_t out[MERKLE_HASH_LE
 	return merkle_range_root(&empty, out) == KMS_OK ? KMS_OK : hash_failed(why);
 }
 
-kms_err_t treeread_inclusion(treeread_t *t, uint64_t index, uint8_t out[MERKLE_PROOF_MAX][MERKLE_HASH_LEN], size_t *n,
-			     diag_t *why)
+kms_err_t treeread_inclusion(treeread_t *t, uint64_t index, uint8_t out[MERKLE_PROOF_MAX][MERKLE_HASH_LEN],
+			     size_t *n, diag_t *why)
 {
 	uint64_t begin = 0, end = t->size;
 	uint8_t down[MERKLE_PROOF_MAX][MERKLE_HASH_LEN]; /* from the root to the leaf */

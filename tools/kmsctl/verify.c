@@ -15,12 +15,12 @@ typedef struct verify {
 	verify_report_t *r;
 	logsrc_t *src;
 	progress_t progress;
-	uint64_t begin, end;  /* the events that the folder says it holds */
-	evfile_t *lines;      /* NULL: no events.ndjson, or all of it is compared */
-	uint64_t line_index;  /* of the line that waits for its event */
+	uint64_t begin, end; /* the events that the folder says it holds */
+	evfile_t *lines;     /* NULL: no events.ndjson, or all of it is compared */
+	uint64_t line_index; /* of the line that waits for its event */
 	span_t line;
-	treeread_t *tree;     /* of a server, customer's mode */
-	bool over;            /* the list has come to events behind the checkpoint */
+	treeread_t *tree; /* of a server, customer's mode */
+	bool over;        /* the list has come to events behind the checkpoint */
 } verify_t;
 
 static void verify_free(verify_t *v)
@@ -66,7 +66,8 @@ static kms_err_t read_range(verify_t *v, diag_t *why)
 	if (strlen(text) == b.n && take_number(&text, ' ', &v->begin) && take_number(&text, '\n', &v->end) &&
 	    *text == '\0' && v->begin <= v->end && v->end <= v->r->head.head.size)
 		return KMS_OK;
-	return diag_fail(why, KMS_E_INTEGRITY, "the file range does not say \"FIRST END\" within the log's %" PRIu64 " events",
+	return diag_fail(why, KMS_E_INTEGRITY,
+			 "the file range does not say \"FIRST END\" within the log's %" PRIu64 " events",
 			 v->r->head.head.size);
 }
 
@@ -76,8 +77,8 @@ static kms_err_t check_range(const verify_t *v, diag_t *why)
 	uint64_t size = v->r->head.head.size;
 	if (v->begin % TILE_WIDTH == 0 && (v->end % TILE_WIDTH == 0 || v->end == size))
 		return KMS_OK;
-	return diag_fail(why, KMS_E_INTEGRITY, "the file range does not begin and end with a bundle of %u events",
-			 TILE_WIDTH);
+	return diag_fail(why, KMS_E_INTEGRITY,
+			 "the file range does not begin and end with a bundle of %u events", TILE_WIDTH);
 }
 
 /* --- the whole log --- */
@@ -102,8 +103,10 @@ static kms_err_t compare_line(void *ctx, uint64_t index, span_t event, diag_t *w
 	if (v->lines == NULL || index < v->line_index)
 		return KMS_OK;
 	if (index > v->line_index)
-		return diag_fail(why, KMS_E_INTEGRITY, "line %" PRIu64 " of " EVFILE_EVENTS " is event %" PRIu64
-				 ", which is not in the bundles here", v->lines->line, v->line_index);
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "line %" PRIu64 " of " EVFILE_EVENTS " is event %" PRIu64
+				 ", which is not in the bundles here",
+				 v->lines->line, v->line_index);
 	if (!span_eq(event, v->line))
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "bad leaf at index %" PRIu64 ": line %" PRIu64 " of " EVFILE_EVENTS
@@ -135,7 +138,8 @@ static kms_err_t whole_log(verify_t *v, diag_t *why)
 {
 	if (has_folder(v, "proofs") && !has_folder(v, "tile"))
 		return diag_fail(why, KMS_E_INVALID,
-				 "%.300s is an export of one customer's events: --mode customer --customer C", v->o->log);
+				 "%.300s is an export of one customer's events: --mode customer --customer C",
+				 v->o->log);
 	KMS_TRY(check_range(v, why));
 	KMS_TRY(open_lines(v, why));
 	logcheck_t c = {.src = v->src,
@@ -150,8 +154,10 @@ static kms_err_t whole_log(verify_t *v, diag_t *why)
 	progress_end(&v->progress);
 	KMS_TRY(e);
 	if (v->lines != NULL)
-		return diag_fail(why, KMS_E_INTEGRITY, "line %" PRIu64 " of " EVFILE_EVENTS " is event %" PRIu64
-				 ", which is not in the bundles here", v->lines->line, v->line_index);
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "line %" PRIu64 " of " EVFILE_EVENTS " is event %" PRIu64
+				 ", which is not in the bundles here",
+				 v->lines->line, v->line_index);
 	return KMS_OK;
 }
 
@@ -178,17 +184,21 @@ static kms_err_t check_proof(verify_t *v, uint64_t index, span_t event, diag_t *
 	(void)snprintf(file, sizeof file, "proofs/%" PRIu64 ".tlog-proof", index);
 	kms_err_t e = logsrc_read(v->src, file, &b, why);
 	if (e == KMS_E_NOTFOUND)
-		return diag_fail(why, KMS_E_INTEGRITY, "%s is missing: the proof of event %" PRIu64, file, index);
+		return diag_fail(why, KMS_E_INTEGRITY, "%s is missing: the proof of event %" PRIu64, file,
+				 index);
 	KMS_TRY(e);
 	e = proof_parse(buf_span(&b), &p, &inner);
 	if (e == KMS_OK)
 		e = proof_verify(&p, event, &v->r->head.key, &c, &inner);
 	if (e == KMS_E_INVALID || e == KMS_E_INTEGRITY)
-		return diag_fail(why, KMS_E_INTEGRITY, "bad leaf at index %" PRIu64 ": %s: %.300s", index, file, inner.text);
+		return diag_fail(why, KMS_E_INTEGRITY, "bad leaf at index %" PRIu64 ": %s: %.300s", index,
+				 file, inner.text);
 	KMS_TRY(e);
 	if (p.index != index || c.size != head->size || memcmp(c.root, head->root, sizeof c.root) != 0)
 		return diag_fail(why, KMS_E_INTEGRITY,
-				 "bad leaf at index %" PRIu64 ": %s is of another index or another checkpoint", index, file);
+				 "bad leaf at index %" PRIu64
+				 ": %s is of another index or another checkpoint",
+				 index, file);
 	return KMS_OK;
 }
 
@@ -197,10 +207,12 @@ static kms_err_t folder_event(verify_t *v, uint64_t index, span_t bytes, diag_t 
 	SCOPED(json_freep) json_t *event = NULL;
 	diag_t inner = {{0}};
 	if (index < v->begin || index >= v->end)
-		return diag_fail(why, KMS_E_INTEGRITY, "event %" PRIu64 " is outside of what the file range says", index);
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "event %" PRIu64 " is outside of what the file range says", index);
 	KMS_TRY(check_proof(v, index, bytes, why));
 	if (json_parse(bytes, ENTRY_MAX, &event, &inner) != KMS_OK)
-		return diag_fail(why, KMS_E_INTEGRITY, "event %" PRIu64 " is not JSON: %.300s", index, inner.text);
+		return diag_fail(why, KMS_E_INTEGRITY, "event %" PRIu64 " is not JSON: %.300s", index,
+				 inner.text);
 	return count_event(v, index, bytes, event, why);
 }
 
@@ -208,8 +220,10 @@ static kms_err_t customer_folder(verify_t *v, diag_t *why)
 {
 	kms_err_t e = evfile_open(v->o->log, &v->lines, why);
 	if (e == KMS_E_NOTFOUND)
-		return diag_fail(why, e, "%.300s is not an export of one customer's events (kmsctl audit export --customer)",
-				 v->o->log);
+		return diag_fail(
+			why, e,
+			"%.300s is not an export of one customer's events (kmsctl audit export --customer)",
+			v->o->log);
 	KMS_TRY(e);
 	v->r->chain.begin = v->begin;
 	for (;;) {
@@ -241,7 +255,9 @@ static kms_err_t server_event(verify_t *v, const json_t *row, diag_t *why)
 	KMS_TRY(treeread_leaf(v->tree, index, leaf, why));
 	if (memcmp(leaf, hash, sizeof leaf) != 0)
 		return diag_fail(why, KMS_E_INTEGRITY,
-				 "bad leaf at index %" PRIu64 ": the log has another event there than the server shows", index);
+				 "bad leaf at index %" PRIu64
+				 ": the log has another event there than the server shows",
+				 index);
 	return count_event(v, index, buf_span(&bytes), event, why);
 }
 
@@ -266,7 +282,8 @@ static kms_err_t check_since(verify_t *v, diag_t *why)
 				 since->size, v->r->head.head.size);
 	if (v->tree == NULL && since->size < v->r->head.head.size)
 		return diag_fail(why, KMS_E_INVALID,
-				 "--since needs the log's tiles, which an export of one customer's events does not have: "
+				 "--since needs the log's tiles, which an export of one customer's events "
+				 "does not have: "
 				 "verify by URL");
 	if (v->tree == NULL)
 		memcpy(root, v->r->head.head.root, sizeof root);
@@ -274,7 +291,8 @@ static kms_err_t check_since(verify_t *v, diag_t *why)
 		KMS_TRY(treeread_root(v->tree, since->size, root, why));
 	if (memcmp(root, since->root, sizeof root) != 0)
 		return diag_fail(why, KMS_E_INTEGRITY,
-				 "the first %" PRIu64 " events are not those of the earlier checkpoint: the log was rewritten "
+				 "the first %" PRIu64
+				 " events are not those of the earlier checkpoint: the log was rewritten "
 				 "or forked below index %" PRIu64,
 				 since->size, since->size);
 	return KMS_OK;

@@ -7,7 +7,7 @@
 #include "tools/kmsctl/loghead.h"
 
 typedef struct verify_options {
-	const char *log;       /* folder or URL */
+	const char *log; /* folder or URL */
 	const note_vkey_t *key;
 	const char *since;     /* file with an earlier checkpoint, or NULL */
 	const char *witnesses; /* files of keys, or NULL */
@@ -26,8 +26,8 @@ typedef struct verify_report {
 
 void verify_report_free(verify_report_t *r);
 
-/* INTEGRITY says what is wrong; NOTFOUND: no such folder, file or log. r is zeroed by the caller, and its head is set
- * even when a later check fails. */
+/* INTEGRITY says what is wrong; NOTFOUND: no such folder, file or log. r is zeroed by the caller, and its
+ * head is set even when a later check fails. */
 KMS_MUST verify_log(cli_t *cli, const verify_options_t *o, verify_report_t *r, diag_t *why);
 
 #endif
