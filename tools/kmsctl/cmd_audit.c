@@ -1,6 +1,7 @@
+#include "tools/kmsctl/cmd_audit.h"
+
 #include "common/base/scope.h"
 #include "tools/kmsctl/args.h"
-#include "tools/kmsctl/cmd_audit.h"
 #include "tools/kmsctl/list.h"
 
 #define DEFAULT_ROWS 100U
