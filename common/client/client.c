@@ -33,6 +33,12 @@ static void *wiping_realloc(void *old, size_t n)
 	return p;
 }
 
+bool curl_begin(void)
+{
+	return curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
+				    calloc) == CURLE_OK;
+}
+
 static bool only_plain(const client_t *c)
 {
 	for (size_t i = 0; i < c->n_urls; i++)
@@ -110,8 +116,7 @@ kms_err_t client_new(const client_options_t *o, client_t **out, diag_t *why)
 	SCOPED(client_freep) client_t *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the client");
-	c->global = curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
-					 calloc) == CURLE_OK;
+	c->global = curl_begin();
 	if (!c->global || (c->curl = curl_easy_init()) == NULL)
 		return diag_fail(why, KMS_E_NOMEM, "libcurl cannot be initialised");
 	c->tls12 = o->tls12;

@@ -28,6 +28,9 @@ struct client {
 	char error[CURL_ERROR_SIZE];
 };
 
+/* libcurl with memory that is wiped; counted, ended by curl_global_cleanup. */
+bool curl_begin(void);
+
 /* Splits and checks the list; c owns the copies. */
 KMS_MUST urls_parse(client_t *c, const char *list, diag_t *why);
 

@@ -84,14 +84,16 @@ struct tls_server {
 	pthread_t thread;
 	atomic_bool stop;
 	atomic_uint handshakes;
+	atomic_uint hang_ups; /* asked for */
 	pthread_mutex_t lock;
 	buf_t requests;
 };
 
-/* Waits for input or for the end of the test. */
+/* Waits for input, for the end of the test, or until it is to hang up. */
 static bool readable(tls_server_t *s, int fd)
 {
-	while (!atomic_load(&s->stop)) {
+	unsigned before = atomic_load(&s->hang_ups);
+	while (!atomic_load(&s->stop) && (fd == s->listener || atomic_load(&s->hang_ups) == before)) {
 		struct pollfd p = {.fd = fd, .events = POLLIN};
 		if (poll(&p, 1, 20) == 1)
 			return true;
@@ -137,8 +139,25 @@ static bool read_request(tls_server_t *s, SSL *ssl, int fd)
 	return true;
 }
 
+static void take_bytes(tls_server_t *s, SSL *ssl, int fd)
+{
+	char part[4096];
+	while ((ssl != NULL && SSL_pending(ssl) > 0) || readable(s, fd)) {
+		int n = get_bytes(ssl, fd, part, sizeof part);
+		if (n <= 0)
+			return;
+		(void)pthread_mutex_lock(&s->lock);
+		buf_bytes(&s->requests, span_of(part, (size_t)n));
+		(void)pthread_mutex_unlock(&s->lock);
+	}
+}
+
 static void serve(tls_server_t *s, SSL *ssl, int fd)
 {
+	if (s->manner == SERVER_READS || s->manner == SERVER_READS_PLAIN) {
+		take_bytes(s, ssl, fd);
+		return;
+	}
 	while (read_request(s, ssl, fd)) {
 		if (s->manner == SERVER_HANGS_UP)
 			return;
@@ -163,7 +182,7 @@ static void *run(void *arg)
 		int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (fd < 0)
 			continue;
-		if (s->manner == SERVER_PLAIN) {
+		if (s->manner == SERVER_PLAIN || s->manner == SERVER_READS_PLAIN) {
 			serve(s, NULL, fd);
 			(void)close(fd);
 			continue;
@@ -250,6 +269,11 @@ void tls_server_stop(tls_server_t *s)
 	buf_free(&s->requests);
 	(void)pthread_mutex_destroy(&s->lock);
 	free(s);
+}
+
+void tls_server_hang_up(tls_server_t *s)
+{
+	atomic_fetch_add(&s->hang_ups, 1);
 }
 
 unsigned tls_server_port(const tls_server_t *s)

@@ -27,6 +27,8 @@ typedef enum server_manner {
 	SERVER_SILENT,      /* reads the request and never answers */
 	SERVER_HANGS_UP,    /* closes after the request */
 	SERVER_PLAIN,       /* answers without TLS */
+	SERVER_READS,       /* takes bytes, whatever they are, and never answers */
+	SERVER_READS_PLAIN, /* the same without TLS */
 	SERVER_CLOSES_EACH, /* answers, then closes the connection without saying so */
 } server_manner_t;
 
@@ -36,6 +38,8 @@ tls_server_t *tls_server_start(const pki_t *p, server_manner_t manner, span_t an
 void tls_server_stop(tls_server_t *s);
 unsigned tls_server_port(const tls_server_t *s);
 unsigned tls_server_handshakes(tls_server_t *s);
+/* Ends the connections that are open; the server goes on. */
+void tls_server_hang_up(tls_server_t *s);
 /* The requests so far, one after the other. The caller frees. */
 char *tls_server_requests(tls_server_t *s);
 
