@@ -8,6 +8,7 @@
 #include "kms-server/app/notify.h"
 #include "kms-server/app/server_dir.h"
 #include "kms-server/app/settings.h"
+#include "kms-server/audit/export.h"
 #include "kms-server/core/core.h"
 #include "kms-server/core/init.h"
 #include "kms-server/http/http_server.h"
@@ -34,6 +35,7 @@ typedef struct running {
 	note_signer_t *signer; /* under the log's present origin */
 	audit_t *audit;
 	core_t *core;
+	export_t *export;
 	http_server_t *http;
 	metrics_t *metrics;
 	monitor_t *monitor;
@@ -50,6 +52,7 @@ static void running_end(running_t *r)
 		core_stop(r->core);
 	http_server_stop(&r->http);
 	core_freep(&r->core);
+	export_stop(&r->export); /* behind the last event */
 	metrics_freep(&r->metrics);
 	audit_freep(&r->audit);
 	note_signer_freep(&r->signer);
@@ -101,16 +104,32 @@ static kms_err_t check_listen(const char *all, diag_t *why)
 	return KMS_OK;
 }
 
+static export_settings_t export_settings(const conf_t *conf)
+{
+	return (export_settings_t){
+		.file = conf_text(conf, "export-file"),
+		.file_mib = (uint32_t)conf_number(conf, "export-file-size"),
+		.file_keep = (uint32_t)conf_number(conf, "export-file-keep"),
+		.syslog = conf_text(conf, "export-syslog"),
+		.syslog_ca = conf_text(conf, "export-syslog-ca"),
+		.webhook = conf_text(conf, "export-webhook"),
+		.webhook_ca = conf_text(conf, "export-webhook-ca"),
+		.webhook_token = conf_text(conf, "export-webhook-token"),
+	};
+}
+
 /* What can be told without starting anything or waiting for the lock. */
 static kms_err_t check_config(const conf_t *conf, diag_t *why)
 {
 	SCOPED(server_files_free) server_files_t files = {.key = NULL};
 	SCOPED(secret_freep) secret_t *backup_key = NULL;
 	const char *dir = conf_text(conf, "dir");
+	const export_settings_t exports = export_settings(conf);
 	KMS_TRY(check_listen(conf_text(conf, "listen"), why));
 	KMS_TRY(monitor_check(conf_text(conf, "metrics-listen"), why));
 	if (conf_number(conf, "max-per-source") > conf_number(conf, "max-connections"))
 		return diag_fail(why, KMS_E_INVALID, "max-per-source is greater than max-connections");
+	KMS_TRY(export_check(&exports, why));
 	KMS_TRY(server_dir_load(dir, &files, why));
 	return server_dir_read_secret(dir, SERVER_DIR_BACKUP, &backup_key, why);
 }
@@ -226,6 +245,16 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 	return core_start(&o, &r->core, why);
 }
 
+static kms_err_t start_export(const conf_t *conf, running_t *r, diag_t *why)
+{
+	const export_options_t o = {.settings = export_settings(conf),
+				    .dir = r->dir,
+				    .store = r->store,
+				    .audit = r->audit,
+				    .clock = clock_system()};
+	return export_start(&o, &r->export, why);
+}
+
 static kms_err_t start_http(const conf_t *conf, running_t *r, diag_t *why)
 {
 	const http_options_t o = {
@@ -271,6 +300,7 @@ static kms_err_t start(const conf_t *conf, running_t *r, diag_t *why)
 	KMS_TRY(monitor_counters(&r->metrics));
 	KMS_TRY(open_log(conf, r, why));
 	KMS_TRY(start_core(conf, r, why));
+	KMS_TRY(start_export(conf, r, why));
 	KMS_TRY(start_http(conf, r, why));
 	return start_monitor(conf, r, why);
 }

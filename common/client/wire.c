@@ -1,4 +1,4 @@
-#include "common/client/stream.h"
+#include "common/client/wire.h"
 
 #include "common/base/scope.h"
 #include "common/client/internal.h"
@@ -15,7 +15,7 @@
 #define SETTLE_MS   20     /* the longest pause between two looks at what is not acknowledged */
 #define DISCARD_MAX 65536U /* of what the peer sent, a look */
 
-struct stream {
+struct wire {
 	CURL *curl;
 	bool global;
 	int fd; /* libcurl's */
@@ -33,7 +33,7 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static bool stopped(const stream_t *s)
+static bool stopped(const wire_t *s)
 {
 	return s->stop != NULL && atomic_load(s->stop);
 }
@@ -57,7 +57,7 @@ static CURLcode on_ssl_ctx(CURL *curl, void *ssl_ctx, void *ctx)
 
 #define SET(opt, value) (rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, (opt), (value)))
 
-static CURLcode set_up(stream_t *s, const stream_options_t *o)
+static CURLcode set_up(wire_t *s, const wire_options_t *o)
 {
 	CURL *h = s->curl;
 	CURLcode rc = CURLE_OK;
@@ -82,7 +82,7 @@ static CURLcode set_up(stream_t *s, const stream_options_t *o)
 	return rc;
 }
 
-static kms_err_t failed(const stream_t *s, CURLcode code, bool sent, diag_t *why)
+static kms_err_t failed(const wire_t *s, CURLcode code, bool sent, diag_t *why)
 {
 	return curl_err(&(transfer_error_t){.code = code, .text = s->error, .url = s->address, .sent = sent},
 			why);
@@ -93,7 +93,7 @@ static kms_err_t no_memory(diag_t *why)
 	return diag_fail(why, KMS_E_NOMEM, "not enough memory for a connection");
 }
 
-kms_err_t stream_check_address(const char *address, diag_t *why)
+kms_err_t wire_check_address(const char *address, diag_t *why)
 {
 	SCOPED(freep) char *url = NULL;
 	SCOPED(freep) char *base = NULL;
@@ -112,7 +112,7 @@ kms_err_t stream_check_address(const char *address, diag_t *why)
 	return KMS_OK;
 }
 
-static kms_err_t copy_words(stream_t *s, const stream_options_t *o, diag_t *why)
+static kms_err_t copy_words(wire_t *s, const wire_options_t *o, diag_t *why)
 {
 	s->address = strdup(o->address);
 	if (asprintf(&s->url, "%s://%s", o->tls ? "https" : "http", o->address) < 0)
@@ -120,11 +120,11 @@ static kms_err_t copy_words(stream_t *s, const stream_options_t *o, diag_t *why)
 	return s->address != NULL && s->url != NULL ? KMS_OK : no_memory(why);
 }
 
-kms_err_t stream_connect(const stream_options_t *o, stream_t **out, diag_t *why)
+kms_err_t wire_connect(const wire_options_t *o, wire_t **out, diag_t *why)
 {
-	SCOPED(stream_freep) stream_t *s = calloc(1, sizeof *s);
+	SCOPED(wire_freep) wire_t *s = calloc(1, sizeof *s);
 	curl_socket_t fd = CURL_SOCKET_BAD;
-	KMS_TRY(stream_check_address(o->address, why));
+	KMS_TRY(wire_check_address(o->address, why));
 	if (s == NULL)
 		return no_memory(why);
 	s->stop = o->stop;
@@ -148,9 +148,9 @@ kms_err_t stream_connect(const stream_options_t *o, stream_t **out, diag_t *why)
 	return KMS_OK;
 }
 
-void stream_freep(stream_t **s)
+void wire_freep(wire_t **s)
 {
-	stream_t *gone = *s;
+	wire_t *gone = *s;
 	*s = NULL;
 	if (gone == NULL)
 		return;
@@ -164,12 +164,12 @@ void stream_freep(stream_t **s)
 	free(gone);
 }
 
-static kms_err_t closed(const stream_t *s, diag_t *why)
+static kms_err_t closed(const wire_t *s, diag_t *why)
 {
 	return diag_fail(why, KMS_E_UNAVAILABLE, "%s has closed the connection", s->address);
 }
 
-kms_err_t stream_alive(stream_t *s, diag_t *why)
+kms_err_t wire_alive(wire_t *s, diag_t *why)
 {
 	char part[4096];
 	for (size_t all = 0; all < DISCARD_MAX;) {
@@ -185,7 +185,7 @@ kms_err_t stream_alive(stream_t *s, diag_t *why)
 }
 
 /* Waits a slice for the socket; false when the time is up, or the program stops. */
-static bool waits(const stream_t *s, short events, int slice_ms, int64_t deadline)
+static bool waits(const wire_t *s, short events, int slice_ms, int64_t deadline)
 {
 	int64_t left = deadline - now_ms();
 	struct pollfd p = {.fd = s->fd, .events = events};
@@ -195,7 +195,7 @@ static bool waits(const stream_t *s, short events, int slice_ms, int64_t deadlin
 	return true;
 }
 
-static kms_err_t too_slow(const stream_t *s, diag_t *why)
+static kms_err_t too_slow(const wire_t *s, diag_t *why)
 {
 	return diag_fail(why, KMS_E_UNAVAILABLE,
 			 stopped(s) ? "%s: given up, the program stops" : "%s takes nothing in time",
@@ -204,7 +204,7 @@ static kms_err_t too_slow(const stream_t *s, diag_t *why)
 
 /* What the kernel still holds is what the peer's has not acknowledged. Its acknowledgement may be 40 ms late.
  */
-static kms_err_t acknowledged(const stream_t *s, int64_t deadline, diag_t *why)
+static kms_err_t acknowledged(const wire_t *s, int64_t deadline, diag_t *why)
 {
 	int left = 0;
 	for (int pause = 1;; pause = pause < SETTLE_MS ? pause * 2 : SETTLE_MS) {
@@ -220,7 +220,7 @@ static kms_err_t acknowledged(const stream_t *s, int64_t deadline, diag_t *why)
 	}
 }
 
-kms_err_t stream_send(stream_t *s, span_t bytes, unsigned timeout_ms, diag_t *why)
+kms_err_t wire_send(wire_t *s, span_t bytes, unsigned timeout_ms, diag_t *why)
 {
 	int64_t deadline = now_ms() + (int64_t)timeout_ms;
 	while (bytes.n > 0) {

@@ -1,4 +1,4 @@
-#include "common/client/stream.h"
+#include "common/client/wire.h"
 
 #include "common/base/scope.h"
 #include "tests/unit/common/client/tls_server.h"
@@ -17,14 +17,14 @@
 typedef struct world {
 	pki_t pki;
 	tls_server_t *server;
-	stream_t *stream;
+	wire_t *stream;
 	char address[32];
 	bool tls;
 } world_t;
 
 static void stop(world_t *w)
 {
-	stream_freep(&w->stream);
+	wire_freep(&w->stream);
 	tls_server_stop(w->server);
 	pki_free(&w->pki);
 }
@@ -44,9 +44,9 @@ static void start(world_t *w, server_manner_t manner)
 
 static kms_err_t connect_to(world_t *w, const char *ca, diag_t *why)
 {
-	const stream_options_t o = {
+	const wire_options_t o = {
 		.address = w->address, .tls = w->tls, .ca_file = ca != NULL ? ca : w->pki.ca, .connect_s = 5};
-	return stream_connect(&o, &w->stream, why);
+	return wire_connect(&o, &w->stream, why);
 }
 
 static void pause_ms(long ms)
@@ -83,10 +83,10 @@ static void test_bytes_arrive(void **state)
 		start(&w, manners[i]);
 		if (connect_to(&w, NULL, &why) != KMS_OK)
 			fail_msg("%s", why.text);
-		assert_int_equal(stream_alive(w.stream, &why), KMS_OK);
-		assert_int_equal(stream_send(w.stream, span_str("one "), 5000, &why), KMS_OK);
-		assert_int_equal(stream_alive(w.stream, &why), KMS_OK);
-		assert_int_equal(stream_send(w.stream, span_str("two"), 5000, &why), KMS_OK);
+		assert_int_equal(wire_alive(w.stream, &why), KMS_OK);
+		assert_int_equal(wire_send(w.stream, span_str("one "), 5000, &why), KMS_OK);
+		assert_int_equal(wire_alive(w.stream, &why), KMS_OK);
+		assert_int_equal(wire_send(w.stream, span_str("two"), 5000, &why), KMS_OK);
 		assert_true(arrives(&w, "one two"));
 	}
 }
@@ -104,7 +104,7 @@ static void test_much(void **state)
 		SCOPED(stop) world_t w;
 		start(&w, manners[i]);
 		assert_int_equal(connect_to(&w, NULL, NULL), KMS_OK);
-		assert_int_equal(stream_send(w.stream, span_of(all, n), 30000, NULL), KMS_OK);
+		assert_int_equal(wire_send(w.stream, span_of(all, n), 30000, NULL), KMS_OK);
 		assert_true(arrives(&w, "last"));
 		SCOPED(freep) char *got = tls_server_requests(w.server);
 		assert_int_equal(strlen(got), n);
@@ -121,12 +121,12 @@ static void test_a_peer_that_closes_is_seen(void **state)
 		kms_err_t e = KMS_OK;
 		start(&w, manners[i]);
 		assert_int_equal(connect_to(&w, NULL, NULL), KMS_OK);
-		assert_int_equal(stream_send(w.stream, span_str("x"), 5000, NULL), KMS_OK);
+		assert_int_equal(wire_send(w.stream, span_str("x"), 5000, NULL), KMS_OK);
 		assert_true(arrives(&w, "x"));
 		tls_server_hang_up(w.server);
 		for (int k = 0; k < 500 && e == KMS_OK; k++) {
 			pause_ms(10);
-			e = stream_alive(w.stream, &why);
+			e = wire_alive(w.stream, &why);
 		}
 		assert_int_equal(e, KMS_E_UNAVAILABLE);
 		assert_non_null(strstr(why.text, "closed"));
@@ -161,17 +161,17 @@ static void test_tls12_is_enough(void **state)
 	SCOPED(stop) world_t w;
 	start(&w, SERVER_TLS12);
 	assert_int_equal(connect_to(&w, NULL, NULL), KMS_OK);
-	assert_int_equal(stream_alive(w.stream, NULL), KMS_OK);
+	assert_int_equal(wire_alive(w.stream, NULL), KMS_OK);
 }
 
 static void test_nobody_listens(void **state)
 {
 	(void)state;
-	stream_t *s = NULL;
+	wire_t *s = NULL;
 	char address[32];
 	(void)snprintf(address, sizeof address, "127.0.0.1:%u", closed_port());
-	const stream_options_t o = {.address = address, .connect_s = 5};
-	assert_int_equal(stream_connect(&o, &s, NULL), KMS_E_UNAVAILABLE);
+	const wire_options_t o = {.address = address, .connect_s = 5};
+	assert_int_equal(wire_connect(&o, &s, NULL), KMS_E_UNAVAILABLE);
 	assert_null(s);
 }
 
@@ -195,15 +195,15 @@ static void test_a_peer_that_reads_nothing(void **state)
 {
 	(void)state;
 	static uint8_t much[1U << 20];
-	SCOPED(stream_freep) stream_t *s = NULL;
+	SCOPED(wire_freep) wire_t *s = NULL;
 	char address[32];
 	diag_t why = {{0}};
 	SCOPED(closep) int fd = deaf_listener(address);
-	const stream_options_t o = {.address = address, .connect_s = 5};
-	assert_int_equal(stream_connect(&o, &s, NULL), KMS_OK);
+	const wire_options_t o = {.address = address, .connect_s = 5};
+	assert_int_equal(wire_connect(&o, &s, NULL), KMS_OK);
 	int64_t began = now_ms();
 	/* less than the socket's buffer holds: taken by our kernel, not by the peer's */
-	assert_int_equal(stream_send(s, span_of(much, sizeof much), 500, &why), KMS_E_UNAVAILABLE);
+	assert_int_equal(wire_send(s, span_of(much, sizeof much), 500, &why), KMS_E_UNAVAILABLE);
 	assert_true(now_ms() - began < 2000);
 	assert_non_null(strstr(why.text, "in time"));
 }
@@ -219,17 +219,17 @@ static void test_stop_ends_the_waits(void **state)
 {
 	(void)state;
 	static uint8_t much[1U << 20];
-	SCOPED(stream_freep) stream_t *s = NULL;
-	SCOPED(stream_freep) stream_t *none = NULL;
+	SCOPED(wire_freep) wire_t *s = NULL;
+	SCOPED(wire_freep) wire_t *none = NULL;
 	char address[32];
 	atomic_bool stopping = false;
 	pthread_t t;
 	SCOPED(closep) int fd = deaf_listener(address);
-	stream_options_t o = {.address = address, .connect_s = 30, .stop = &stopping};
-	assert_int_equal(stream_connect(&o, &s, NULL), KMS_OK);
+	wire_options_t o = {.address = address, .connect_s = 30, .stop = &stopping};
+	assert_int_equal(wire_connect(&o, &s, NULL), KMS_OK);
 	assert_int_equal(pthread_create(&t, NULL, stop_soon, &stopping), 0);
 	int64_t began = now_ms();
-	assert_int_equal(stream_send(s, span_of(much, sizeof much), 30000, NULL), KMS_E_UNAVAILABLE);
+	assert_int_equal(wire_send(s, span_of(much, sizeof much), 30000, NULL), KMS_E_UNAVAILABLE);
 	assert_true(now_ms() - began < 1500);
 	assert_int_equal(pthread_join(t, NULL), 0);
 	/* a handshake that nobody answers */
@@ -240,7 +240,7 @@ static void test_stop_ends_the_waits(void **state)
 	o.ca_file = pki.ca;
 	assert_int_equal(pthread_create(&t, NULL, stop_soon, &stopping), 0);
 	began = now_ms();
-	assert_int_equal(stream_connect(&o, &none, NULL), KMS_E_UNAVAILABLE);
+	assert_int_equal(wire_connect(&o, &none, NULL), KMS_E_UNAVAILABLE);
 	assert_true(now_ms() - began < 1900);
 	assert_int_equal(pthread_join(t, NULL), 0);
 }
@@ -258,7 +258,7 @@ static void test_addresses(void **state)
 		    {"u@a:1", KMS_E_INVALID},      {"a:1?b", KMS_E_INVALID}, {"a b:1", KMS_E_INVALID},
 		    {"https://a:1", KMS_E_INVALID}};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (stream_check_address(rows[i].address, NULL) != rows[i].e)
+		if (wire_check_address(rows[i].address, NULL) != rows[i].e)
 			fail_msg("%s", rows[i].address);
 }
 
