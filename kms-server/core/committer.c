@@ -32,12 +32,17 @@ void committer_mark(core_t *c, int64_t now, bool force)
 		c->marked = size;
 }
 
-kms_err_t committer_commit(core_t *c, store_txn_t **t)
+kms_err_t committer_commit(core_t *c, store_txn_t **t, size_t requests)
 {
 	kms_err_t e = audit_seal(c->audit, *t);
+	/* a tick that found nothing to do flushes nothing */
+	bool wrote = audit_next(c->audit) > audit_size(c->audit);
+	uint64_t began = metrics_now_us();
 	failpoint("commit.before");
 	if (e == KMS_OK)
 		e = store_commit(TAKE(*t));
+	if (e == KMS_OK && wrote)
+		metrics_commit(c->metrics, METRICS_COMMITTED, requests, metrics_now_us() - began);
 	if (e == KMS_OK) {
 		audit_committed(c->audit);
 		failpoint("commit.after");
@@ -50,6 +55,8 @@ kms_err_t committer_commit(core_t *c, store_txn_t **t)
 static void set_full(core_t *c, bool full)
 {
 	bool was = !atomic_exchange(&c->log_writable, !full);
+	if (full)
+		metrics_commit(c->metrics, METRICS_FULL, 0, 0);
 	if (full && !was)
 		log_error("the store has no space left: every request is refused until there is some");
 	else if (!full && was)
@@ -61,6 +68,7 @@ static void set_failed(core_t *c)
 {
 	log_error("a commit failed in a way that leaves its outcome unknown: the server ends; a restart "
 		  "checks the store");
+	metrics_commit(c->metrics, METRICS_COMMIT_FAILED, 0, 0);
 	atomic_store(&c->failed, true);
 }
 
@@ -134,7 +142,7 @@ static batch_result_t try_batch(core_t *c, core_job_t *const *job, size_t n, int
 			return e == KMS_E_FULL ? BATCH_FULL : BATCH_BROKEN;
 		}
 	}
-	e = committer_commit(c, &t);
+	e = committer_commit(c, &t, n);
 	*why = e;
 	return e == KMS_OK        ? BATCH_DONE
 	       : e == KMS_E_FULL  ? BATCH_FULL
@@ -235,7 +243,7 @@ static void tick_with(core_t *c, tick_fn writes, int64_t now)
 	if (e == KMS_OK)
 		e = writes(c, t, now);
 	if (e == KMS_OK)
-		e = committer_commit(c, &t);
+		e = committer_commit(c, &t, 0);
 	else
 		audit_rolled_back(c->audit);
 	if (e == KMS_OK && recovering)

@@ -11,8 +11,8 @@
 void *committer_main(void *arg);
 
 /* Seals the log, commits and moves its head; takes *t in every case but when sealing fails (abort it then).
- */
-KMS_MUST committer_commit(core_t *c, store_txn_t **t);
+ * requests: how many it carries. */
+KMS_MUST committer_commit(core_t *c, store_txn_t **t, size_t requests);
 /* What health shows. */
 void committer_publish(core_t *c);
 /* The mark outside the store, not more often than every MARK_EVERY_MS unless forced. */

@@ -143,6 +143,61 @@ void core_problem(core_reply_t *out, int status, const char *slug, const char *r
 		buf_free(&out->body); /* the status alone must do */
 }
 
+/* Room for the log on disk. */
+static log_space_t space_of(const core_t *c)
+{
+	return atomic_load(&c->log_writable) ? LOG_SPACE_OK : LOG_SPACE_FULL;
+}
+
+static uint64_t checkpoint_size(const core_t *c)
+{
+	uint64_t size = 0;
+	return audit_checkpoint(c->audit, &size, NULL) == KMS_OK ? size : 0;
+}
+
+/* Whoever asks may be nobody: names, addresses and what a party said are for metrics and logs. */
+static json_t *party_json(const audit_party_t *p, uint64_t size)
+{
+	json_int_t lag = (json_int_t)(size > p->size ? size - p->size : 0);
+	if (p->kind == AUDIT_SINK)
+		return json_pack("{s:b, s:I}", "ok", p->ok, "lag", lag);
+	return json_pack("{s:b, s:b, s:I}", "ok", p->ok, "conflict", p->conflict, "lag", lag);
+}
+
+static json_t *parties_json(const audit_party_t *p, size_t n, audit_party_kind_t kind, uint64_t size)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < n; i++)
+		if (p[i].kind == kind && json_array_append_new(list, party_json(&p[i], size)) != 0)
+			return json_decref(list), NULL; /* no memory: no health rather than half of it */
+	return list;
+}
+
+static bool degraded(const audit_party_t *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!p[i].ok || p[i].conflict)
+			return true;
+	return false;
+}
+
+static json_t *health_json(core_t *c, const char *status)
+{
+	audit_party_t p[AUDIT_PARTIES_MAX];
+	size_t n = audit_parties(c->audit, p);
+	uint64_t size = audit_size(c->audit);
+	log_space_t space = space_of(c);
+	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:s, s:I, s:I, s:o, s:o, s:[s], s:[s, s], s:s, s:I, s:i}",
+			 "status", status, "initialised", 1, "sealed", atomic_load(&c->sealed),
+			 "log_writable", atomic_load(&c->log_writable), "degraded",
+			 space != LOG_SPACE_OK || degraded(p, n), "log_space", log_space_name(space),
+			 "log_size", (json_int_t)size, "checkpoint_size", (json_int_t)checkpoint_size(c),
+			 "witnesses", parties_json(p, n, AUDIT_WITNESS, size), "sinks",
+			 parties_json(p, n, AUDIT_SINK, size), "api", "v1", "features", "maintenance",
+			 "audit-log", "version", CLAVIGER_VERSION, "time_ms",
+			 (json_int_t)clock_now(&c->clock), "durable_copies_required", 0);
+}
+
 void core_health(core_t *c, core_reply_t *out)
 {
 	bool sealed = atomic_load(&c->sealed), writable = atomic_load(&c->log_writable);
@@ -154,12 +209,7 @@ void core_health(core_t *c, core_reply_t *out)
 	*out = (core_reply_t){.status = stopping || !writable || sealed ? 503 : 200,
 			      .content_type = "application/json"};
 	out->retry_after = out->status == 503 ? 5 : 0;
-	SCOPED(json_freep)
-	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:I, s:[s], s:[s], s:s, s:I, s:i}", "status", status,
-			      "initialised", 1, "sealed", sealed, "log_writable", writable, "log_size",
-			      (json_int_t)audit_size(c->audit), "api", "v1", "features", "maintenance",
-			      "version", CLAVIGER_VERSION, "time_ms", (json_int_t)clock_now(&c->clock),
-			      "durable_copies_required", 0);
+	SCOPED(json_freep) json_t *j = health_json(c, status);
 	if (j == NULL || json_write(j, &out->body) != KMS_OK)
 		buf_free(&out->body);
 }
@@ -168,9 +218,9 @@ void core_view(core_t *c, metrics_view_t *out)
 {
 	out->sealed = atomic_load(&c->sealed);
 	out->log_writable = atomic_load(&c->log_writable);
-	out->space = out->log_writable ? LOG_SPACE_OK : LOG_SPACE_FULL;
+	out->space = space_of(c);
 	out->log_size = audit_size(c->audit);
-	out->checkpoint_size = out->log_size;
+	out->checkpoint_size = checkpoint_size(c);
 	out->polls = atomic_load(&c->n_polls);
 	(void)pthread_mutex_lock(&c->lock);
 	out->waiting = c->queue.n;

@@ -173,8 +173,9 @@ void metrics_commit(metrics_t *m, metrics_commit_t how, size_t requests, uint64_
 	if (m == NULL)
 		return;
 	add(&m->commits[how], 1);
-	observe(&m->commit, &commit_bounds, us);
 	if (how == METRICS_COMMITTED)
+		observe(&m->commit, &commit_bounds, us);
+	if (how == METRICS_COMMITTED && requests > 0)
 		observe(&m->batch, &batch_bounds, requests);
 }
 
@@ -205,8 +206,12 @@ static void head(buf_t *out, const char *name, const char *type, const char *hel
 	buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-/* A label's value. What is no printable ASCII becomes '?': the format wants UTF-8, and one bad byte would
- * cost the whole page. */
+/* What is no printable ASCII: the format wants UTF-8, and one bad byte would cost the whole page. */
+static char shown(char ch)
+{
+	return ch == '\n' || (ch >= 0x20 && ch < 0x7f) ? ch : '?';
+}
+
 static void label_value(buf_t *out, const char *text)
 {
 	for (const char *p = text; *p != '\0'; p++) {
@@ -215,7 +220,7 @@ static void label_value(buf_t *out, const char *text)
 		else if (*p == '"' || *p == '\\')
 			buf_printf(out, "\\%c", *p);
 		else
-			buf_u8(out, *p >= 0x20 && *p < 0x7f ? (uint8_t)*p : (uint8_t)'?');
+			buf_u8(out, (uint8_t)shown(*p));
 	}
 }
 
@@ -372,12 +377,27 @@ static uint64_t party_conflict(const audit_party_t *p, uint64_t log_size)
 	return p->conflict;
 }
 
+/* Two of one name would be one series twice, which costs the whole page too: the first has it. */
+static bool named_before(const metrics_view_t *v, size_t i)
+{
+	for (size_t k = 0; k < i; k++) {
+		const char *a = v->party[k].name, *b = v->party[i].name;
+		while (*a != '\0' && *b != '\0' && shown(*a) == shown(*b)) {
+			a++;
+			b++;
+		}
+		if (v->party[k].kind == v->party[i].kind && *a == *b)
+			return true;
+	}
+	return false;
+}
+
 static void write_party(const metrics_view_t *v, buf_t *out, const char *name, const char *help,
 			audit_party_kind_t kind, party_fn value)
 {
 	head(out, name, "gauge", help);
 	for (size_t i = 0; i < v->n_parties; i++)
-		if (v->party[i].kind == kind)
+		if (v->party[i].kind == kind && !named_before(v, i))
 			labelled(out, name, kind == AUDIT_WITNESS ? "witness" : "sink", v->party[i].name,
 				 value(&v->party[i], v->log_size));
 }

@@ -102,7 +102,7 @@ static kms_err_t first_commit(core_t *c)
 		audit_rolled_back(c->audit);
 		return e;
 	}
-	return committer_commit(c, &t);
+	return committer_commit(c, &t, 0);
 }
 
 static void init_locks(core_t *c)
@@ -206,7 +206,7 @@ static kms_err_t last_commit(core_t *c)
 	while (gather_take(c->gather, now, true, &row))
 		KMS_TRY(process_gathered(c, t, &row, now));
 	KMS_TRY(log_system(c->audit, t, "server.stop", 4, "done", "", now));
-	return committer_commit(c, &t);
+	return committer_commit(c, &t, 0);
 }
 
 void core_freep(core_t **cp)

@@ -89,6 +89,7 @@ static void test_counts(void **state)
 	metrics_release(m, METRICS_FAILED);
 	metrics_release(m, METRICS_FAILED);
 	metrics_commit(m, METRICS_COMMITTED, 3, 2600);
+	metrics_commit(m, METRICS_COMMITTED, 0, 100);
 	metrics_commit(m, METRICS_FULL, 400, 100);
 	metrics_commit(m, METRICS_COMMIT_FAILED, 5, 100);
 	metrics_count(m, METRICS_HANDSHAKES_FAILED);
@@ -97,14 +98,15 @@ static void test_counts(void **state)
 		"claviger_releases_total{status=\"released\"} 1",
 		"claviger_releases_total{status=\"failed\"} 2",
 		"claviger_releases_total{status=\"damaged\"} 0",
-		"claviger_commits_total{result=\"committed\"} 1",
+		"claviger_commits_total{result=\"committed\"} 2",
 		"claviger_commits_total{result=\"full\"} 1",
 		"claviger_commits_total{result=\"failed\"} 1",
-		"claviger_commit_duration_seconds_bucket{le=\"0.00025\"} 2",
-		"claviger_commit_duration_seconds_bucket{le=\"0.005\"} 3",
-		"claviger_commit_duration_seconds_sum 0.002800",
-		"claviger_commit_duration_seconds_count 3",
 		/* only of what was committed */
+		"claviger_commit_duration_seconds_bucket{le=\"0.0025\"} 1",
+		"claviger_commit_duration_seconds_bucket{le=\"0.005\"} 2",
+		"claviger_commit_duration_seconds_sum 0.002700",
+		"claviger_commit_duration_seconds_count 2",
+		/* and carried requests */
 		"claviger_commit_batch_requests_bucket{le=\"2\"} 0",
 		"claviger_commit_batch_requests_bucket{le=\"4\"} 1",
 		"claviger_commit_batch_requests_sum 3",
@@ -141,12 +143,16 @@ static metrics_view_t full_view(void)
 			    .resident_bytes = 10,
 			    .started_ms = INT64_C(1700000000007),
 			    .ca_not_after_ms = INT64_C(2000000000999),
-			    .n_parties = 4};
+			    .n_parties = 6};
 	v.party[0] = (audit_party_t){.name = "w.example/1", .kind = AUDIT_WITNESS, .size = 40, .ok = true};
 	v.party[1] = (audit_party_t){
 		.name = "evil\"\\\n\x01\xff}", .kind = AUDIT_WITNESS, .size = 200, .conflict = true};
 	v.party[2] = (audit_party_t){.name = "file", .kind = AUDIT_SINK, .size = 100, .ok = true};
 	v.party[3] = (audit_party_t){.name = "webhook", .kind = AUDIT_SINK, .size = 0, .error = "refused"};
+	v.party[4] = v.party[3];
+	v.party[4].name[0] = (char)0xff;
+	v.party[5] = v.party[3];
+	v.party[5].name[0] = (char)0xfe; /* the same as shown */
 	return v;
 }
 
@@ -183,6 +189,7 @@ static void test_view(void **state)
 		"claviger_sink_ok{sink=\"file\"} 1",
 		"claviger_sink_ok{sink=\"webhook\"} 0",
 		"claviger_sink_lag_events{sink=\"webhook\"} 100",
+		"claviger_sink_lag_events{sink=\"?ebhook\"} 100",
 		"claviger_build_info{version=\"" CLAVIGER_VERSION "\"} 1",
 	};
 	for (size_t i = 0; i < COUNT(lines); i++)

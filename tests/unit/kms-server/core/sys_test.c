@@ -181,6 +181,50 @@ static void test_key_file(void **state)
 	fixture_free(f);
 }
 
+/* Health is for everybody: how witnesses and sinks are, not who they are or what they said. */
+static void test_health_of_parties(void **state)
+{
+	(void)state;
+	fixture_t *f = fixture_new(FIXTURE_KEYFILE);
+	core_reply_t r;
+	SCOPED(json_freep) json_t *j = NULL;
+	const char *text = NULL;
+	unsigned good, bad, sink;
+	assert_int_equal(audit_party_add(f->audit, AUDIT_WITNESS, "near.example", &good), KMS_OK);
+	assert_int_equal(audit_party_add(f->audit, AUDIT_WITNESS, "far.example", &bad), KMS_OK);
+	assert_int_equal(audit_party_add(f->audit, AUDIT_SINK, "hook.example", &sink), KMS_OK);
+	audit_party_report(f->audit, good, log_size(f), false, NULL, 1);
+	audit_party_report(f->audit, bad, log_size(f) - 1, true, "192.0.2.7 refused", 1);
+	audit_party_report(f->audit, sink, 0, false, "token secret.example", 1);
+	core_health(f->core, &r);
+	assert_int_equal(buf_cstr(&r.body, &text), KMS_OK);
+	assert_null(strstr(text, "example"));
+	assert_null(strstr(text, "192.0.2"));
+	assert_int_equal(json_parse(buf_span(&r.body), 4096, &j, NULL), KMS_OK);
+	assert_true(json_is_true(json_at(j, "degraded")));
+	assert_string_equal(text_at(j, "log_space"), "ok");
+	assert_int_equal(number_at(j, "checkpoint_size"), log_size(f));
+	const json_t *w = json_at(j, "witnesses"), *s = json_at(j, "sinks");
+	assert_int_equal(json_array_size(w), 2);
+	assert_int_equal(json_array_size(s), 1);
+	assert_true(json_is_true(json_at(json_array_get(w, 0), "ok")));
+	assert_int_equal(number_at(json_array_get(w, 0), "lag"), 0);
+	assert_false(json_is_true(json_at(json_array_get(w, 1), "ok")));
+	assert_true(json_is_true(json_at(json_array_get(w, 1), "conflict")));
+	assert_int_equal(number_at(json_array_get(w, 1), "lag"), 1);
+	assert_int_equal(number_at(json_array_get(s, 0), "lag"), log_size(f));
+	assert_string_equal(json_string_value(json_array_get(json_at(j, "features"), 1)), "audit-log");
+	core_reply_free(&r);
+	audit_party_report(f->audit, bad, log_size(f), false, NULL, 2);
+	audit_party_report(f->audit, sink, log_size(f), false, NULL, 2);
+	core_health(f->core, &r);
+	SCOPED(json_freep) json_t *again = NULL;
+	assert_int_equal(json_parse(buf_span(&r.body), 4096, &again, NULL), KMS_OK);
+	assert_false(json_is_true(json_at(again, "degraded")));
+	core_reply_free(&r);
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +234,7 @@ int main(void)
 		cmocka_unit_test(test_who_may_unseal),
 		cmocka_unit_test(test_seal_forgets),
 		cmocka_unit_test(test_key_file),
+		cmocka_unit_test(test_health_of_parties),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
