@@ -16,9 +16,10 @@ bool text_line(span_t *rest, span_t *line)
 bool text_prefix(span_t *s, const char *prefix)
 {
 	size_t n = strlen(prefix);
-	if (s->n < n || memcmp(s->p, prefix, n) != 0)
+	if (s->n < n || (n > 0 && memcmp(s->p, prefix, n) != 0))
 		return false;
-	*s = span_of(s->p + n, s->n - n);
+	if (n > 0)
+		*s = span_of(s->p + n, s->n - n);
 	return true;
 }
 
