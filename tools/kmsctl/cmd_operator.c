@@ -12,6 +12,7 @@ static const column_t columns[] = {
 	{.title = "OPERATOR", .path = "operator"},
 	{.title = "ROLE", .path = "role"},
 	{.title = "STATE", .path = "state"},
+	{.title = "CUSTOMERS", .path = "customers", .kind = VALUE_NAMES},
 	{.title = "CREATED", .path = "created_ms", .kind = VALUE_TIME},
 	{.title = "CERTIFICATE UNTIL", .path = "not_after_ms", .kind = VALUE_TIME},
 	{.title = "LAST SEEN", .path = "last_seen_ms", .kind = VALUE_TIME},
@@ -29,6 +30,10 @@ static const conf_setting_t create_flags[] = {
 	 .arg = "ROLE",
 	 .dflt = "operator",
 	 .help = "admin, operator or auditor"},
+	{.key = "customer",
+	 .type = CONF_TEXT,
+	 .arg = "C[,C...]",
+	 .help = "an auditor of these customers only (at most 16)"},
 	{.key = "out", .type = CONF_TEXT, .arg = "FILE", .help = "where the certificate goes"},
 };
 
@@ -48,12 +53,40 @@ static kms_err_t check_role(const char *role, diag_t *why)
 	return diag_fail(why, KMS_E_INVALID, "--role is admin, operator or auditor, not \"%.20s\"", role);
 }
 
+/* The names of --customer as the body's "customers". */
+static kms_err_t customers_of(const char *text, json_t *list, diag_t *why)
+{
+	for (const char *at = text;; at++) {
+		char name[NAME_CAP];
+		size_t n = strcspn(at, ",");
+		if (name_parse("--customer", span_of(at, n), name, why) != KMS_OK)
+			return KMS_E_INVALID;
+		if (json_array_append_new(list, json_string(name)) != 0)
+			return diag_fail(why, KMS_E_NOMEM, "no memory");
+		at += n;
+		if (*at == '\0')
+			return KMS_OK;
+	}
+}
+
+/* Before a key is made for nothing. */
+static kms_err_t check_customers(const char *text, diag_t *why)
+{
+	SCOPED(json_freep) json_t *list = json_array();
+	return customers_of(text, list, why);
+}
+
 static kms_err_t check_flags(const cli_t *c, diag_t *why)
 {
 	const char *csr = conf_text(c->conf, "csr");
 	const char *key = conf_text(c->conf, "new-key");
 	const char *out = conf_text(c->conf, "out");
+	const char *customers = conf_text(c->conf, "customer");
 	KMS_TRY(check_role(conf_text(c->conf, "role"), why));
+	if (customers != NULL && strcmp(conf_text(c->conf, "role"), "auditor") != 0)
+		return diag_fail(why, KMS_E_INVALID, "--customer goes with --role auditor only");
+	if (customers != NULL)
+		KMS_TRY(check_customers(customers, why));
 	if ((csr == NULL) == (key == NULL))
 		return diag_fail(why, KMS_E_INVALID, "give one of --csr FILE and --new-key FILE");
 	if (out == NULL)
@@ -62,6 +95,22 @@ static kms_err_t check_flags(const cli_t *c, diag_t *why)
 		return diag_fail(why, KMS_E_INVALID, "--out: %s exists already", out);
 	if (key != NULL && strcmp(key, out) == 0)
 		return diag_fail(why, KMS_E_INVALID, "--new-key and --out name the same file");
+	return KMS_OK;
+}
+
+static kms_err_t make_body(const cli_t *c, const char *csr, json_t **out, diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = NULL;
+	const char *customers = conf_text(c->conf, "customer");
+	if (json_build(&body, "{s:s, s:s}", "csr", csr, "role", conf_text(c->conf, "role")) != KMS_OK)
+		return diag_fail(why, KMS_E_INVALID, "the certificate request is not text");
+	if (customers != NULL) {
+		json_t *list = json_array();
+		if (json_object_set_new(body, "customers", list) != 0)
+			return diag_fail(why, KMS_E_NOMEM, "no memory");
+		KMS_TRY(customers_of(customers, list, why));
+	}
+	*out = TAKE(body);
 	return KMS_OK;
 }
 
@@ -81,8 +130,7 @@ static kms_err_t issue(cli_t *c, const char *path, buf_t *csr, diag_t *why)
 	SCOPED(json_freep) json_t *answer = NULL;
 	const char *text = NULL;
 	KMS_TRY(buf_cstr(csr, &text));
-	if (json_build(&body, "{s:s, s:s}", "csr", text, "role", conf_text(c->conf, "role")) != KMS_OK)
-		return diag_fail(why, KMS_E_INVALID, "the certificate request is not text");
+	KMS_TRY(make_body(c, text, &body, why));
 	KMS_TRY(cli_request(c, "PUT", path, body, &answer, why));
 	span_t pem = span_str(value_text(answer, "certificate"));
 	if (pem.n == 0)

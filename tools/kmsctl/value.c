@@ -63,14 +63,28 @@ static void integer_format(int64_t v, value_kind_t kind, buf_t *out)
 		return;
 	case VALUE_PLAIN:
 	case VALUE_COUNT:
+	case VALUE_NAMES:
 		buf_printf(out, "%lld", (long long)v);
 		return;
 	}
 }
 
+static void names_format(const json_t *list, buf_t *out)
+{
+	if (json_array_size(list) == 0)
+		buf_str(out, "-");
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const char *s = json_string_value(json_array_get(list, i));
+		buf_str(out, i > 0 ? "," : "");
+		text_format(s != NULL ? s : "?", out);
+	}
+}
+
 void value_format(const json_t *v, value_kind_t kind, buf_t *out)
 {
-	if (json_is_array(v))
+	if (json_is_array(v) && kind == VALUE_NAMES)
+		names_format(v, out);
+	else if (json_is_array(v))
 		buf_printf(out, "%zu", json_array_size(v));
 	else if (json_is_string(v) && *json_string_value(v) != '\0')
 		text_format(json_string_value(v), out);

@@ -10,6 +10,7 @@ typedef enum value_kind {
 	VALUE_PLAIN, /* a string, number or boolean as it stands */
 	VALUE_TIME,  /* milliseconds since 1970 */
 	VALUE_COUNT, /* how many entries an array has */
+	VALUE_NAMES, /* an array's texts, with commas between */
 } value_kind_t;
 
 /* What a path of names and indexes joined by '.' leads to ("actor.user.name", "resources.0.uid"), or NULL. */

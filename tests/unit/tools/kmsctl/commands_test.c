@@ -241,6 +241,35 @@ static void test_operator_with_a_new_key(void **state)
 	assert_true(secret_equal(key, after));
 }
 
+/* The body's names are the flag's; a flag that is wrong asks nothing and leaves no key. */
+static void test_auditor_of_customers(void **state)
+{
+	const place_t *p = *state;
+	static const char *const bad[] = {",", "a,", ",a", "a,,b", "A", "a b", "*"};
+	fake_kms_script((const fake_step_t[]){END});
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		SCOPED(ran_free)
+		ran_t r = RUN("operator", "create", "eve", "--new-key", p->key, "--role", "auditor",
+			      "--customer", bad[i], "--out", p->cert);
+		assert_int_equal(r.e, KMS_E_INVALID);
+		assert_int_equal(access(p->key, F_OK), -1);
+	}
+	SCOPED(ran_free)
+	ran_t role =
+		RUN("operator", "create", "eve", "--new-key", p->key, "--customer", "a", "--out", p->cert);
+	assert_int_equal(role.e, KMS_E_INVALID);
+	const fake_step_t steps[] = {{"PUT", "/v1/operators/eve", NULL, 201,
+				      "{\"operator\":\"eve\",\"customers\":[\"acme\",\"beta\"],"
+				      "\"certificate\":\"-----BEGIN C\"}"},
+				     END};
+	fake_kms_script(steps);
+	SCOPED(ran_free)
+	ran_t r = RUN("operator", "create", "eve", "--new-key", p->key, "--role", "auditor", "--customer",
+		      "acme,beta", "--out", p->cert);
+	assert_int_equal(r.e, KMS_OK);
+	assert_non_null(strstr(r.out, "acme,beta"));
+}
+
 static void test_no_key_is_left_without_a_certificate(void **state)
 {
 	const place_t *p = *state;
@@ -286,6 +315,7 @@ int main(void)
 		IN_PLACE(test_a_token_goes_to_its_file_alone),
 		cmocka_unit_test(test_a_token_on_standard_output_is_one_line),
 		IN_PLACE(test_operator_with_a_new_key),
+		IN_PLACE(test_auditor_of_customers),
 		IN_PLACE(test_no_key_is_left_without_a_certificate),
 		cmocka_unit_test(test_json_is_the_servers),
 	};
