@@ -11,59 +11,60 @@ typedef struct op_row {
 	bool while_sealed;
 	bool stores_answer; /* for Idempotency-Key: the answer holds no secret and no token */
 	bool no_query;
+	bool gathered; /* reads of an identity within a minute: the first, and how many more */
 } op_row_t;
 
 static const op_row_t rows[OP_COUNT] = {
-	[OP_SEAL_STATUS] = {op_seal_status, "sys", false, true, false, true},
-	[OP_UNSEAL] = {op_unseal, "sys", true, true, false, true},
-	[OP_SEAL] = {op_seal, "sys", true, true, false, true},
-	[OP_ENROLL] = {op_enroll, "node", true, false, false, true},
-	[OP_RENEW] = {op_renew, "identity", true, false, true, true},
-	[OP_OPERATOR_PUT] = {op_operator_put, "operator", true, false, true, true},
-	[OP_OPERATOR_GET] = {op_operator_get, "operator", false, false, false, true},
-	[OP_OPERATOR_LIST] = {op_operator_list, "operator", false, false, false, false},
-	[OP_OPERATOR_REVOKE] = {op_operator_state, "operator", true, false, true, true},
-	[OP_OPERATOR_SUSPEND] = {op_operator_state, "operator", true, false, true, true},
-	[OP_OPERATOR_RESUME] = {op_operator_state, "operator", true, false, true, true},
-	[OP_CUSTOMER_PUT] = {op_customer_put, "customer", true, false, true, true},
-	[OP_CUSTOMER_GET] = {op_customer_get, "customer", false, false, false, true},
-	[OP_CUSTOMER_LIST] = {op_customer_list, "customer", false, false, false, false},
-	[OP_SERVICE_PUT] = {op_service_put, "service", true, false, true, true},
-	[OP_SERVICE_GET] = {op_service_get, "service", false, false, false, true},
-	[OP_SERVICE_LIST] = {op_service_list, "service", false, false, false, false},
-	[OP_NODE_INVITE] = {op_node_invite, "node", true, false, false, true},
-	[OP_NODE_GET] = {op_node_get, "node", false, false, false, true},
-	[OP_NODE_LIST] = {op_node_list, "node", false, false, false, false},
-	[OP_NODE_REVOKE] = {op_node_state, "node", true, false, true, true},
-	[OP_NODE_SUSPEND] = {op_node_state, "node", true, false, true, true},
-	[OP_NODE_RESUME] = {op_node_state, "node", true, false, true, true},
-	[OP_VOLUME_PUT] = {op_volume_put, "volume", true, false, true, true},
-	[OP_VOLUME_GET] = {op_volume_get, "volume", false, false, false, true},
-	[OP_VOLUME_LIST] = {op_volume_list, "volume", false, false, false, false},
-	[OP_VOLUME_COMMIT] = {op_volume_commit, "volume", true, false, true, true},
-	[OP_VOLUME_REFORMAT] = {op_volume_reformat, "volume", true, false, true, true},
-	[OP_VOLUME_RELEASE] = {op_volume_release, "volume", true, false, false, true},
-	[OP_VOLUME_SUSPEND] = {op_volume_state, "volume", true, false, true, true},
-	[OP_VOLUME_RESUME] = {op_volume_state, "volume", true, false, true, true},
-	[OP_VOLUME_ASSIGN] = {op_volume_assign, "volume", true, false, true, true},
-	[OP_VOLUME_DELETE] = {op_volume_delete, "volume", true, false, true, true},
-	[OP_VOLUME_RESTORE] = {op_volume_restore, "volume", true, false, true, true},
-	[OP_ROTATION_STAGE] = {op_rotation_stage, "volume", true, false, false, true},
-	[OP_ROTATION_PROMOTE] = {op_rotation_promote, "volume", true, false, true, true},
-	[OP_ROTATION_RETIRE] = {op_rotation_retire, "volume", true, false, true, true},
-	[OP_ROTATION_ABORT] = {op_rotation_abort, "volume", true, false, true, true},
-	[OP_NODE_RELEASE] = {op_node_release, "node", true, false, false, true},
-	[OP_NODE_TASKS] = {op_node_tasks, "node", false, false, false, false},
-	[OP_NODE_REPORT] = {op_node_report, "node", true, false, false, true},
-	[OP_MAINT_CREATE] = {op_maint_create, "maintenance", true, false, true, true},
-	[OP_MAINT_GET] = {op_maint_get, "maintenance", false, false, false, true},
-	[OP_MAINT_LIST] = {op_maint_list, "maintenance", false, false, false, false},
-	[OP_MAINT_OPEN] = {op_maint_state, "maintenance", true, false, true, true},
-	[OP_MAINT_CLOSE] = {op_maint_state, "maintenance", true, false, true, true},
-	[OP_MAINT_HALT] = {op_maint_state, "maintenance", true, false, true, true},
-	[OP_AUDIT_LIST] = {op_audit_list, "log", false, false, false, false},
-	[OP_AUDIT_GET] = {op_audit_get, "log", false, false, false, true},
-	[OP_UNKNOWN] = {NULL, "api", false, true, false, false},
+	[OP_SEAL_STATUS] = {op_seal_status, "sys", false, true, false, true, false},
+	[OP_UNSEAL] = {op_unseal, "sys", true, true, false, true, false},
+	[OP_SEAL] = {op_seal, "sys", true, true, false, true, false},
+	[OP_ENROLL] = {op_enroll, "node", true, false, false, true, false},
+	[OP_RENEW] = {op_renew, "identity", true, false, true, true, false},
+	[OP_OPERATOR_PUT] = {op_operator_put, "operator", true, false, true, true, false},
+	[OP_OPERATOR_GET] = {op_operator_get, "operator", false, false, false, true, false},
+	[OP_OPERATOR_LIST] = {op_operator_list, "operator", false, false, false, false, false},
+	[OP_OPERATOR_REVOKE] = {op_operator_state, "operator", true, false, true, true, false},
+	[OP_OPERATOR_SUSPEND] = {op_operator_state, "operator", true, false, true, true, false},
+	[OP_OPERATOR_RESUME] = {op_operator_state, "operator", true, false, true, true, false},
+	[OP_CUSTOMER_PUT] = {op_customer_put, "customer", true, false, true, true, false},
+	[OP_CUSTOMER_GET] = {op_customer_get, "customer", false, false, false, true, false},
+	[OP_CUSTOMER_LIST] = {op_customer_list, "customer", false, false, false, false, false},
+	[OP_SERVICE_PUT] = {op_service_put, "service", true, false, true, true, false},
+	[OP_SERVICE_GET] = {op_service_get, "service", false, false, false, true, false},
+	[OP_SERVICE_LIST] = {op_service_list, "service", false, false, false, false, false},
+	[OP_NODE_INVITE] = {op_node_invite, "node", true, false, false, true, false},
+	[OP_NODE_GET] = {op_node_get, "node", false, false, false, true, false},
+	[OP_NODE_LIST] = {op_node_list, "node", false, false, false, false, false},
+	[OP_NODE_REVOKE] = {op_node_state, "node", true, false, true, true, false},
+	[OP_NODE_SUSPEND] = {op_node_state, "node", true, false, true, true, false},
+	[OP_NODE_RESUME] = {op_node_state, "node", true, false, true, true, false},
+	[OP_VOLUME_PUT] = {op_volume_put, "volume", true, false, true, true, false},
+	[OP_VOLUME_GET] = {op_volume_get, "volume", false, false, false, true, false},
+	[OP_VOLUME_LIST] = {op_volume_list, "volume", false, false, false, false, false},
+	[OP_VOLUME_COMMIT] = {op_volume_commit, "volume", true, false, true, true, false},
+	[OP_VOLUME_REFORMAT] = {op_volume_reformat, "volume", true, false, true, true, false},
+	[OP_VOLUME_RELEASE] = {op_volume_release, "volume", true, false, false, true, false},
+	[OP_VOLUME_SUSPEND] = {op_volume_state, "volume", true, false, true, true, false},
+	[OP_VOLUME_RESUME] = {op_volume_state, "volume", true, false, true, true, false},
+	[OP_VOLUME_ASSIGN] = {op_volume_assign, "volume", true, false, true, true, false},
+	[OP_VOLUME_DELETE] = {op_volume_delete, "volume", true, false, true, true, false},
+	[OP_VOLUME_RESTORE] = {op_volume_restore, "volume", true, false, true, true, false},
+	[OP_ROTATION_STAGE] = {op_rotation_stage, "volume", true, false, false, true, false},
+	[OP_ROTATION_PROMOTE] = {op_rotation_promote, "volume", true, false, true, true, false},
+	[OP_ROTATION_RETIRE] = {op_rotation_retire, "volume", true, false, true, true, false},
+	[OP_ROTATION_ABORT] = {op_rotation_abort, "volume", true, false, true, true, false},
+	[OP_NODE_RELEASE] = {op_node_release, "node", true, false, false, true, false},
+	[OP_NODE_TASKS] = {op_node_tasks, "node", false, false, false, false, false},
+	[OP_NODE_REPORT] = {op_node_report, "node", true, false, false, true, false},
+	[OP_MAINT_CREATE] = {op_maint_create, "maintenance", true, false, true, true, false},
+	[OP_MAINT_GET] = {op_maint_get, "maintenance", false, false, false, true, false},
+	[OP_MAINT_LIST] = {op_maint_list, "maintenance", false, false, false, false, false},
+	[OP_MAINT_OPEN] = {op_maint_state, "maintenance", true, false, true, true, false},
+	[OP_MAINT_CLOSE] = {op_maint_state, "maintenance", true, false, true, true, false},
+	[OP_MAINT_HALT] = {op_maint_state, "maintenance", true, false, true, true, false},
+	[OP_AUDIT_LIST] = {op_audit_list, "log", false, false, false, false, false},
+	[OP_AUDIT_GET] = {op_audit_get, "log", false, false, false, true, false},
+	[OP_UNKNOWN] = {NULL, "api", false, true, false, false, false},
 };
 
 void job_problem(core_job_t *job, int status, const char *slug, uint32_t retry_after, const char *detail)
@@ -239,11 +240,28 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 		(void)snprintf(out, KEY_CAP, "%s", op->actor);
 }
 
-/* Refusals without an identity, or over its budget, are gathered: they must not be able to fill the log. */
-static bool is_gathered(const op_t *op)
+/* Refusals without an identity, or over its budget, are gathered: they must not be able to fill the log.
+ * Reads of its own pieces neither. */
+static bool is_gathered(const op_t *op, kms_err_t e)
 {
+	if (e == KMS_OK)
+		return rows[op->rq->op].gathered;
 	return op->slug != NULL &&
 	       (op->who == POLICY_ANONYMOUS || strcmp(op->slug, "too-many-requests") == 0);
+}
+
+/* Once a job: a batch that is done again must not count it twice. */
+static void gather(op_t *op, const event_t *ev)
+{
+	const gather_key_t key = {.ip = ev->ip,
+				  .actor = op->who == POLICY_ANONYMOUS ? "" : ev->actor_name,
+				  .actor_type = op->who == POLICY_ANONYMOUS ? "anonymous" : ev->actor_type,
+				  .op = op->rq->op,
+				  .slug = ev->success ? "" : ev->status_code,
+				  .statement = ev->statement,
+				  .customer = ev->customer};
+	if (op->job->gather == GATHER_NOT)
+		op->job->gather = gather_add(op->core->gather, &key, op->now_ms);
 }
 
 /* An event joins the chain of the customer it is about; what a node does elsewhere joins its own customer's,
@@ -272,10 +290,8 @@ static kms_err_t record(op_t *op, kms_err_t e)
 		ev.severity_id = 5;
 	else if (e != KMS_OK && e != KMS_E_DENIED)
 		ev.severity_id = 2;
-	if (e != KMS_OK && is_gathered(op)) {
-		if (op->job->gather == GATHER_NOT)
-			op->job->gather = gather_add(op->core->gather, op->rq->caller.ip, op->rq->op,
-						     op->slug, op->now_ms);
+	if (is_gathered(op, e)) {
+		gather(op, &ev);
 		if (op->job->gather == GATHER_COUNTED)
 			return KMS_OK;
 		ev.count = 1;
@@ -411,18 +427,23 @@ kms_err_t process_gathered(core_t *c, store_txn_t *t, const gather_row_t *row, i
 {
 	const core_op_info_t *info = core_op_info(row->op);
 	uint64_t index;
+	bool refused = row->slug[0] != '\0';
 	event_t e = {.time_ms = now_ms,
 		     .operation = info->action,
 		     .class_uid = info->class_uid,
 		     .activity_id = info->activity_id,
-		     .status_code = row->slug,
+		     .success = !refused,
+		     .status_code = refused ? row->slug : "done",
 		     .status_detail = "more of the same within the minute",
-		     .severity_id = 3,
-		     .actor_type = "anonymous",
-		     .decision = "deny",
-		     .statement = "default-deny",
-		     .ip = row->prefix,
+		     .severity_id = refused ? 3 : 1,
+		     .actor_name = row->actor,
+		     .actor_type = row->actor_type,
+		     .decision = refused ? "deny" : "allow",
+		     .statement = row->statement,
+		     .ip = row->where,
+		     .customer = row->customer,
 		     .resource_type = rows[row->op].type,
+		     .resource_uid = rows[row->op].gathered ? rows[row->op].type : "",
 		     .count = row->count};
 	return log_append(c->audit, t, &e, &index);
 }
