@@ -109,6 +109,22 @@ static void finish_query(core_t *c, core_job_t *job)
 	}
 }
 
+static void finish_later(core_t *c, core_job_t *job)
+{
+	core_reply_t r = {.status = 200};
+	kms_err_t e = job->later->run(c, job->later, &r);
+	if (e == KMS_OK) {
+		job->reply = r;
+		return;
+	}
+	core_reply_free(&r);
+	log_error("request %s: reading the log failed (%s)", job->rq.request_id, kms_err_name(e));
+	if (e == KMS_E_INTEGRITY)
+		job_problem(job, 500, "integrity", 0, "What was asked for failed its integrity check.");
+	else
+		job_problem(job, 500, "internal", 0, "The log could not be read.");
+}
+
 void core_finish(core_t *c, core_job_t *job, core_reply_t *out)
 {
 	if (job->releases != NULL) {
@@ -117,6 +133,8 @@ void core_finish(core_t *c, core_job_t *job, core_reply_t *out)
 	}
 	if (job->query != NULL)
 		finish_query(c, job);
+	if (job->later != NULL)
+		finish_later(c, job);
 	*out = job->reply;
 	job->reply = (core_reply_t){0};
 	job_free(job);

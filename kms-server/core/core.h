@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/base/name.h"
 #include "common/crypto/x509.h"
+#include "common/tlog/tile.h"
 #include "kms-server/core/metrics.h"
 #include "kms-server/core/ops.h"
 #include "kms-server/ports/audit.h"
@@ -50,6 +51,7 @@ typedef struct core_request {
 	/* from the path; empty where the route has none. Already checked by name_parse. */
 	char customer[NAME_CAP], service[NAME_CAP], name[NAME_CAP];
 	uint64_t index; /* audit event number */
+	tile_t tile;    /* of the log; width 0: none */
 	core_query_t query[CORE_QUERY_MAX];
 	size_t n_query;
 	char idempotency_key[65]; /* empty: none */
@@ -64,6 +66,7 @@ typedef struct core_reply {
 	int status;
 	uint32_t retry_after;     /* seconds, 0: no header */
 	const char *content_type; /* static text */
+	const char *cache;        /* Cache-Control, static text; NULL: no-store */
 	const char *problem;      /* static text: the slug of a refusal; NULL for none */
 	buf_t body;               /* wiped by core_reply_free */
 } core_reply_t;
@@ -101,8 +104,9 @@ typedef struct core_options {
 	metrics_t *metrics;   /* borrowed; NULL: nothing is counted */
 } core_options_t;
 
-/* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database), completes open
- * releases as `unknown`, unseals by key file where that is the seal, and starts the committer thread. */
+/* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database),
+ * completes open releases as `unknown`, unseals by key file where that is the seal, and starts the committer
+ * thread. */
 KMS_MUST core_start(const core_options_t *o, core_t **out, diag_t *why);
 /* Answers everything that waits with 503 and ends the thread. After it no done() is called; core_finish still
  * works, for the answers that are under way. */

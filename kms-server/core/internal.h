@@ -57,6 +57,14 @@ typedef struct audit_query {
 	uint64_t end;    /* the log's size when it was asked: later events are not shown */
 } audit_query_t;
 
+/* What core_finish reads and writes after the commit, on the asking connection's thread. The first member of
+ * what it needs to know; freed by free(). Fills body, content_type and cache; a failure becomes a problem. */
+typedef struct later later_t;
+typedef kms_err_t (*later_fn)(core_t *c, const later_t *l, core_reply_t *out);
+struct later {
+	later_fn run;
+};
+
 typedef enum job_kind { JOB_REQUEST, JOB_OUTCOME } job_kind_t;
 
 struct core_job {
@@ -68,7 +76,9 @@ struct core_job {
 	/* how it goes */
 	gather_verdict_t gather; /* of refusals without an identity */
 	bool parked;             /* a long poll without work yet */
-	int64_t deadline_ms;     /* of the poll; 0: not set yet */
+	int64_t deadline_ms;     /* when the poll is looked at again; 0: it never was parked */
+	uint64_t asked_size;     /* OP_LOG_CHECKPOINT: of the log, when it was asked for */
+	int64_t patience_ms;     /* OP_LOG_CHECKPOINT: until when it waits for witnesses */
 	bool tails;              /* the poll waits for the log to grow beyond `seen` */
 	uint64_t seen;
 	/* the result */
@@ -76,6 +86,7 @@ struct core_job {
 	release_set_t *releases; /* secrets to be opened by core_finish */
 	bool opened;             /* JOB_OUTCOME: whether that went well */
 	audit_query_t *query;    /* a search that core_finish carries out */
+	later_t *later;          /* a read that core_finish carries out */
 };
 
 struct core {
@@ -95,7 +106,7 @@ struct core {
 	audit_t *audit;
 	gather_t *gather;
 	int64_t marked_ms, swept_ms, ticked_ms;
-	uint64_t marked; /* events that the mark outside the store covers */
+	uint64_t marked;  /* events that the mark outside the store covers */
 	job_list_t polls; /* parked */
 	uint32_t refused_full;
 
@@ -262,6 +273,10 @@ kms_err_t op_maint_list(op_t *op);
 kms_err_t op_maint_state(op_t *op);
 kms_err_t op_audit_list(op_t *op);
 kms_err_t op_audit_get(op_t *op);
+kms_err_t op_audit_proof(op_t *op);
+kms_err_t op_log_checkpoint(op_t *op);
+kms_err_t op_log_vkey(op_t *op);
+kms_err_t op_log_tile(op_t *op);
 
 /* maintenance.c, for rotation.c: the volume's task of this event is done. NOTFOUND when there is none. */
 KMS_MUST maint_task_done(op_t *op, const char *id, const path3_t *volume);
@@ -271,6 +286,8 @@ KMS_MUST audit_query_run(const core_t *c, const audit_query_t *q, buf_t *out);
 KMS_MUST op_park(op_t *op, int64_t wait_ms);
 /* tasks.c: whether the job's identity may park one more poll. */
 bool polls_room(const core_t *c, const core_job_t *job);
+/* Parks the job until again_ms, or anew; false when too many wait already. */
+bool polls_park(op_t *op, int64_t again_ms);
 /* maintenance.c, for sweep.c */
 KMS_MUST maint_close(core_t *c, store_txn_t *t, const char *id, maint_rec_t *m, maint_state_t to);
 /* sys.c: opens the root key if the seal allows it. UNAVAILABLE: shares are missing. */

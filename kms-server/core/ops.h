@@ -54,6 +54,11 @@
 	X(OP_MAINT_HALT, "maintenance.halt", 3004, 3)                                                        \
 	X(OP_AUDIT_LIST, "audit.query", 6003, 2)                                                             \
 	X(OP_AUDIT_GET, "audit.read", 6003, 2)                                                               \
+	X(OP_AUDIT_PROOF, "audit.proof", 6003, 2)                                                            \
+	X(OP_LOG_CHECKPOINT, "log.checkpoint", 6003, 2)                                                      \
+	X(OP_LOG_VKEY, "log.vkey", 6003, 2)                                                                  \
+	X(OP_LOG_TILE, "log.tile", 6003, 2)                                                                  \
+	X(OP_LOG_ENTRIES, "log.entries", 6003, 2)                                                            \
 	X(OP_UNKNOWN, "api.unknown", 6003, 99)
 
 typedef enum core_op {

@@ -11,60 +11,66 @@ typedef struct op_row {
 	bool while_sealed;
 	bool stores_answer; /* for Idempotency-Key: the answer holds no secret and no token */
 	bool no_query;
-	bool gathered; /* reads of an identity within a minute: the first, and how many more */
+	const char *many; /* reads of an identity within a minute are gathered: what they were of */
 } op_row_t;
 
 static const op_row_t rows[OP_COUNT] = {
-	[OP_SEAL_STATUS] = {op_seal_status, "sys", false, true, false, true, false},
-	[OP_UNSEAL] = {op_unseal, "sys", true, true, false, true, false},
-	[OP_SEAL] = {op_seal, "sys", true, true, false, true, false},
-	[OP_ENROLL] = {op_enroll, "node", true, false, false, true, false},
-	[OP_RENEW] = {op_renew, "identity", true, false, true, true, false},
-	[OP_OPERATOR_PUT] = {op_operator_put, "operator", true, false, true, true, false},
-	[OP_OPERATOR_GET] = {op_operator_get, "operator", false, false, false, true, false},
-	[OP_OPERATOR_LIST] = {op_operator_list, "operator", false, false, false, false, false},
-	[OP_OPERATOR_REVOKE] = {op_operator_state, "operator", true, false, true, true, false},
-	[OP_OPERATOR_SUSPEND] = {op_operator_state, "operator", true, false, true, true, false},
-	[OP_OPERATOR_RESUME] = {op_operator_state, "operator", true, false, true, true, false},
-	[OP_CUSTOMER_PUT] = {op_customer_put, "customer", true, false, true, true, false},
-	[OP_CUSTOMER_GET] = {op_customer_get, "customer", false, false, false, true, false},
-	[OP_CUSTOMER_LIST] = {op_customer_list, "customer", false, false, false, false, false},
-	[OP_SERVICE_PUT] = {op_service_put, "service", true, false, true, true, false},
-	[OP_SERVICE_GET] = {op_service_get, "service", false, false, false, true, false},
-	[OP_SERVICE_LIST] = {op_service_list, "service", false, false, false, false, false},
-	[OP_NODE_INVITE] = {op_node_invite, "node", true, false, false, true, false},
-	[OP_NODE_GET] = {op_node_get, "node", false, false, false, true, false},
-	[OP_NODE_LIST] = {op_node_list, "node", false, false, false, false, false},
-	[OP_NODE_REVOKE] = {op_node_state, "node", true, false, true, true, false},
-	[OP_NODE_SUSPEND] = {op_node_state, "node", true, false, true, true, false},
-	[OP_NODE_RESUME] = {op_node_state, "node", true, false, true, true, false},
-	[OP_VOLUME_PUT] = {op_volume_put, "volume", true, false, true, true, false},
-	[OP_VOLUME_GET] = {op_volume_get, "volume", false, false, false, true, false},
-	[OP_VOLUME_LIST] = {op_volume_list, "volume", false, false, false, false, false},
-	[OP_VOLUME_COMMIT] = {op_volume_commit, "volume", true, false, true, true, false},
-	[OP_VOLUME_REFORMAT] = {op_volume_reformat, "volume", true, false, true, true, false},
-	[OP_VOLUME_RELEASE] = {op_volume_release, "volume", true, false, false, true, false},
-	[OP_VOLUME_SUSPEND] = {op_volume_state, "volume", true, false, true, true, false},
-	[OP_VOLUME_RESUME] = {op_volume_state, "volume", true, false, true, true, false},
-	[OP_VOLUME_ASSIGN] = {op_volume_assign, "volume", true, false, true, true, false},
-	[OP_VOLUME_DELETE] = {op_volume_delete, "volume", true, false, true, true, false},
-	[OP_VOLUME_RESTORE] = {op_volume_restore, "volume", true, false, true, true, false},
-	[OP_ROTATION_STAGE] = {op_rotation_stage, "volume", true, false, false, true, false},
-	[OP_ROTATION_PROMOTE] = {op_rotation_promote, "volume", true, false, true, true, false},
-	[OP_ROTATION_RETIRE] = {op_rotation_retire, "volume", true, false, true, true, false},
-	[OP_ROTATION_ABORT] = {op_rotation_abort, "volume", true, false, true, true, false},
-	[OP_NODE_RELEASE] = {op_node_release, "node", true, false, false, true, false},
-	[OP_NODE_TASKS] = {op_node_tasks, "node", false, false, false, false, false},
-	[OP_NODE_REPORT] = {op_node_report, "node", true, false, false, true, false},
-	[OP_MAINT_CREATE] = {op_maint_create, "maintenance", true, false, true, true, false},
-	[OP_MAINT_GET] = {op_maint_get, "maintenance", false, false, false, true, false},
-	[OP_MAINT_LIST] = {op_maint_list, "maintenance", false, false, false, false, false},
-	[OP_MAINT_OPEN] = {op_maint_state, "maintenance", true, false, true, true, false},
-	[OP_MAINT_CLOSE] = {op_maint_state, "maintenance", true, false, true, true, false},
-	[OP_MAINT_HALT] = {op_maint_state, "maintenance", true, false, true, true, false},
-	[OP_AUDIT_LIST] = {op_audit_list, "log", false, false, false, false, false},
-	[OP_AUDIT_GET] = {op_audit_get, "log", false, false, false, true, false},
-	[OP_UNKNOWN] = {NULL, "api", false, true, false, false, false},
+	[OP_SEAL_STATUS] = {op_seal_status, "sys", false, true, false, true, NULL},
+	[OP_UNSEAL] = {op_unseal, "sys", true, true, false, true, NULL},
+	[OP_SEAL] = {op_seal, "sys", true, true, false, true, NULL},
+	[OP_ENROLL] = {op_enroll, "node", true, false, false, true, NULL},
+	[OP_RENEW] = {op_renew, "identity", true, false, true, true, NULL},
+	[OP_OPERATOR_PUT] = {op_operator_put, "operator", true, false, true, true, NULL},
+	[OP_OPERATOR_GET] = {op_operator_get, "operator", false, false, false, true, NULL},
+	[OP_OPERATOR_LIST] = {op_operator_list, "operator", false, false, false, false, NULL},
+	[OP_OPERATOR_REVOKE] = {op_operator_state, "operator", true, false, true, true, NULL},
+	[OP_OPERATOR_SUSPEND] = {op_operator_state, "operator", true, false, true, true, NULL},
+	[OP_OPERATOR_RESUME] = {op_operator_state, "operator", true, false, true, true, NULL},
+	[OP_CUSTOMER_PUT] = {op_customer_put, "customer", true, false, true, true, NULL},
+	[OP_CUSTOMER_GET] = {op_customer_get, "customer", false, false, false, true, NULL},
+	[OP_CUSTOMER_LIST] = {op_customer_list, "customer", false, false, false, false, NULL},
+	[OP_SERVICE_PUT] = {op_service_put, "service", true, false, true, true, NULL},
+	[OP_SERVICE_GET] = {op_service_get, "service", false, false, false, true, NULL},
+	[OP_SERVICE_LIST] = {op_service_list, "service", false, false, false, false, NULL},
+	[OP_NODE_INVITE] = {op_node_invite, "node", true, false, false, true, NULL},
+	[OP_NODE_GET] = {op_node_get, "node", false, false, false, true, NULL},
+	[OP_NODE_LIST] = {op_node_list, "node", false, false, false, false, NULL},
+	[OP_NODE_REVOKE] = {op_node_state, "node", true, false, true, true, NULL},
+	[OP_NODE_SUSPEND] = {op_node_state, "node", true, false, true, true, NULL},
+	[OP_NODE_RESUME] = {op_node_state, "node", true, false, true, true, NULL},
+	[OP_VOLUME_PUT] = {op_volume_put, "volume", true, false, true, true, NULL},
+	[OP_VOLUME_GET] = {op_volume_get, "volume", false, false, false, true, NULL},
+	[OP_VOLUME_LIST] = {op_volume_list, "volume", false, false, false, false, NULL},
+	[OP_VOLUME_COMMIT] = {op_volume_commit, "volume", true, false, true, true, NULL},
+	[OP_VOLUME_REFORMAT] = {op_volume_reformat, "volume", true, false, true, true, NULL},
+	[OP_VOLUME_RELEASE] = {op_volume_release, "volume", true, false, false, true, NULL},
+	[OP_VOLUME_SUSPEND] = {op_volume_state, "volume", true, false, true, true, NULL},
+	[OP_VOLUME_RESUME] = {op_volume_state, "volume", true, false, true, true, NULL},
+	[OP_VOLUME_ASSIGN] = {op_volume_assign, "volume", true, false, true, true, NULL},
+	[OP_VOLUME_DELETE] = {op_volume_delete, "volume", true, false, true, true, NULL},
+	[OP_VOLUME_RESTORE] = {op_volume_restore, "volume", true, false, true, true, NULL},
+	[OP_ROTATION_STAGE] = {op_rotation_stage, "volume", true, false, false, true, NULL},
+	[OP_ROTATION_PROMOTE] = {op_rotation_promote, "volume", true, false, true, true, NULL},
+	[OP_ROTATION_RETIRE] = {op_rotation_retire, "volume", true, false, true, true, NULL},
+	[OP_ROTATION_ABORT] = {op_rotation_abort, "volume", true, false, true, true, NULL},
+	[OP_NODE_RELEASE] = {op_node_release, "node", true, false, false, true, NULL},
+	[OP_NODE_TASKS] = {op_node_tasks, "node", false, false, false, false, NULL},
+	[OP_NODE_REPORT] = {op_node_report, "node", true, false, false, true, NULL},
+	[OP_MAINT_CREATE] = {op_maint_create, "maintenance", true, false, true, true, NULL},
+	[OP_MAINT_GET] = {op_maint_get, "maintenance", false, false, false, true, NULL},
+	[OP_MAINT_LIST] = {op_maint_list, "maintenance", false, false, false, false, NULL},
+	[OP_MAINT_OPEN] = {op_maint_state, "maintenance", true, false, true, true, NULL},
+	[OP_MAINT_CLOSE] = {op_maint_state, "maintenance", true, false, true, true, NULL},
+	[OP_MAINT_HALT] = {op_maint_state, "maintenance", true, false, true, true, NULL},
+	[OP_AUDIT_LIST] = {op_audit_list, "log", false, false, false, false, NULL},
+	[OP_AUDIT_GET] = {op_audit_get, "log", false, false, false, true, NULL},
+	[OP_AUDIT_PROOF] = {op_audit_proof, "log", false, false, false, true, NULL},
+	/* of nobody in particular: a sealed server, which cannot check its records, shows them too */
+	[OP_LOG_CHECKPOINT] = {op_log_checkpoint, "log", false, true, false, true, "checkpoint"},
+	[OP_LOG_VKEY] = {op_log_vkey, "log", false, true, false, true, "vkey"},
+	[OP_LOG_TILE] = {op_log_tile, "log", false, true, false, true, "tile"},
+	[OP_LOG_ENTRIES] = {op_log_tile, "log", false, false, false, true, "tile/entries"},
+	[OP_UNKNOWN] = {NULL, "api", false, true, false, false, NULL},
 };
 
 void job_problem(core_job_t *job, int status, const char *slug, uint32_t retry_after, const char *detail)
@@ -80,6 +86,8 @@ void job_forget(core_job_t *job)
 	job->releases = NULL;
 	free(job->query);
 	job->query = NULL;
+	free(job->later);
+	job->later = NULL;
 	job->parked = false;
 	core_reply_free(&job->reply);
 }
@@ -220,11 +228,24 @@ static kms_err_t run(op_t *op)
 
 /* --- what is written of it --- */
 
+static bool is_tile(core_op_t op)
+{
+	return op == OP_LOG_TILE || op == OP_LOG_ENTRIES;
+}
+
 static void resource_uid(const op_t *op, char out[KEY_CAP])
 {
 	const core_request_t *rq = op->rq;
-	if (op->rq->op == OP_AUDIT_GET)
+	bool by_number = rq->op == OP_AUDIT_GET || rq->op == OP_AUDIT_PROOF;
+	out[0] = '\0';
+	if (rq->refused_status == 400 && (by_number || is_tile(rq->op)))
+		return; /* most likely it is the number that was refused */
+	if (by_number)
 		(void)snprintf(out, KEY_CAP, "%llu", (unsigned long long)rq->index);
+	else if (is_tile(rq->op) && rq->tile.width > 0)
+		tile_format(&rq->tile, out);
+	else if (rows[rq->op].many != NULL)
+		(void)snprintf(out, KEY_CAP, "%s", rows[rq->op].many);
 	else if (rq->op == OP_MAINT_CREATE)
 		(void)snprintf(out, KEY_CAP, "%s", op->correlation);
 	else if (rq->service[0] != '\0' && rq->name[0] != '\0')
@@ -245,7 +266,7 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 static bool is_gathered(const op_t *op, kms_err_t e)
 {
 	if (e == KMS_OK)
-		return rows[op->rq->op].gathered;
+		return rows[op->rq->op].many != NULL;
 	return op->slug != NULL &&
 	       (op->who == POLICY_ANONYMOUS || strcmp(op->slug, "too-many-requests") == 0);
 }
@@ -360,7 +381,7 @@ static kms_err_t finish(op_t *op, kms_err_t e, bool *wake)
 		return KMS_OK;
 	}
 	*wake |= op->wake;
-	if (op->job->releases != NULL || op->job->query != NULL)
+	if (op->job->releases != NULL || op->job->query != NULL || op->job->later != NULL)
 		return KMS_OK;
 	return write_answer(op);
 }
@@ -443,7 +464,7 @@ kms_err_t process_gathered(core_t *c, store_txn_t *t, const gather_row_t *row, i
 		     .ip = row->where,
 		     .customer = row->customer,
 		     .resource_type = rows[row->op].type,
-		     .resource_uid = rows[row->op].gathered ? rows[row->op].type : "",
+		     .resource_uid = rows[row->op].many,
 		     .count = row->count};
 	return log_append(c->audit, t, &e, &index);
 }

@@ -108,18 +108,25 @@ bool polls_room(const core_t *c, const core_job_t *job)
 	return mine < POLLS_A_NODE;
 }
 
-kms_err_t op_park(op_t *op, int64_t wait_ms)
+bool polls_park(op_t *op, int64_t again_ms)
 {
 	core_t *c = op->core;
 	core_job_t *job = op->job;
 	if (job->deadline_ms == 0) {
 		if (!polls_room(c, job) || atomic_load(&c->n_polls) >= c->max_polls)
-			return op_refuse(op, KMS_E_FULL, 429, "too-many-requests",
-					 "Too many polls wait already.");
-		job->deadline_ms = op->now_ms + wait_ms;
+			return false;
 		atomic_fetch_add(&c->n_polls, 1);
 	}
+	job->deadline_ms = again_ms;
 	job->parked = true;
+	return true;
+}
+
+kms_err_t op_park(op_t *op, int64_t wait_ms)
+{
+	int64_t until = op->job->deadline_ms != 0 ? op->job->deadline_ms : op->now_ms + wait_ms;
+	if (!polls_park(op, until))
+		return op_refuse(op, KMS_E_FULL, 429, "too-many-requests", "Too many polls wait already.");
 	return KMS_OK;
 }
 

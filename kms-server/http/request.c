@@ -133,6 +133,7 @@ static void read_path(request_t *r, const char *method, const char *url, const c
 	memcpy(r->core->service, m.service, sizeof m.service);
 	memcpy(r->core->name, m.name, sizeof m.name);
 	r->core->index = m.index;
+	r->core->tile = m.tile;
 	memcpy(r->allow, m.allow, sizeof m.allow);
 	if (m.status != 0)
 		refuse(r, m.status, m.why.text);
@@ -265,7 +266,8 @@ static bool add_headers(const request_t *r, const core_reply_t *reply, struct MH
 	char retry[16];
 	(void)snprintf(retry, sizeof retry, "%u", reply->retry_after);
 	bool ok = MHD_add_response_header(resp, "X-Request-Id", r->request_id) == MHD_YES &&
-		  MHD_add_response_header(resp, "Cache-Control", "no-store") == MHD_YES;
+		  MHD_add_response_header(resp, "Cache-Control",
+					  reply->cache != NULL ? reply->cache : "no-store") == MHD_YES;
 	if (reply->content_type != NULL)
 		ok = ok && MHD_add_response_header(resp, "Content-Type", reply->content_type) == MHD_YES;
 	if (reply->retry_after > 0)

@@ -14,6 +14,8 @@
 /* What a stranger may make us hold. */
 #define OPEN_BODY (16U * 1024U)
 
+/* What stands behind it is named by common/tlog/tile.h alone. */
+#define TILE "/v1/audit/log/tile/"
 #define SVC  "/v1/customers/{c}/services/{s}"
 #define NODE SVC "/nodes/{n}"
 #define VOL  SVC "/volumes/{n}"
@@ -78,6 +80,11 @@ static const route_t table[] = {
 
 	R("GET", "/v1/audit/events", OP_AUDIT_LIST, NO_BODY, NEED_CERTIFICATE),
 	R("GET", "/v1/audit/events/{i}", OP_AUDIT_GET, NO_BODY, NEED_CERTIFICATE),
+	R("GET", "/v1/audit/events/{i}/proof", OP_AUDIT_PROOF, NO_BODY, NEED_CERTIFICATE),
+	R("GET", "/v1/audit/log/checkpoint", OP_LOG_CHECKPOINT, NO_BODY, NEED_CERTIFICATE),
+	R("GET", "/v1/audit/log/vkey", OP_LOG_VKEY, NO_BODY, NEED_CERTIFICATE),
+	R("GET", TILE "{l}/{t}", OP_LOG_TILE, NO_BODY, NEED_CERTIFICATE),
+	R("GET", TILE "entries/{t}", OP_LOG_ENTRIES, NO_BODY, NEED_CERTIFICATE),
 };
 
 #define TABLE_LEN (sizeof(table) / sizeof(table[0]))
@@ -106,8 +113,16 @@ static bool char_allowed(uint8_t ch)
 	       ch == ':';
 }
 
-/* Refused before any look at the table: percent signs, dots, capitals, controls, NUL, anything not ASCII,
- * empty segments and a slash at the end. */
+/* A dot stands in no path but that of a partial tile, before "p/". */
+static bool dot_allowed(span_t path, size_t at)
+{
+	size_t n = strlen(TILE);
+	return path.p[at] == '.' && at > n && memcmp(path.p, TILE, n) == 0 && path.n - at > 3 &&
+	       memcmp(path.p + at, ".p/", 3) == 0;
+}
+
+/* Refused before any look at the table: percent signs, other dots, capitals, controls, NUL, anything not
+ * ASCII, empty segments and a slash at the end. */
 static kms_err_t path_check(span_t path, diag_t *why)
 {
 	if (path.n == 0 || path.p[0] != '/')
@@ -115,7 +130,7 @@ static kms_err_t path_check(span_t path, diag_t *why)
 	if (path.n > ROUTE_PATH_MAX)
 		return diag_fail(why, KMS_E_INVALID, "path: longer than %u bytes", ROUTE_PATH_MAX);
 	for (size_t i = 0; i < path.n; i++)
-		if (!char_allowed(path.p[i]))
+		if (!char_allowed(path.p[i]) && !dot_allowed(path, i))
 			return diag_fail(why, KMS_E_INVALID, "path: byte 0x%02x at offset %zu is in no path",
 					 path.p[i], i);
 	for (size_t i = 1; i < path.n; i++)
@@ -152,7 +167,16 @@ static void split_verb(span_t seg, span_t *name, span_t *verb)
 
 typedef struct captures {
 	span_t customer, service, name, index;
+	bool tile;
 } captures_t;
+
+static bool all_digits(span_t s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+	return s.n > 0;
+}
 
 static bool segment_matches(span_t pattern, span_t seg, captures_t *cap)
 {
@@ -169,8 +193,10 @@ static bool segment_matches(span_t pattern, span_t seg, captures_t *cap)
 		cap->service = have;
 	else if (want.p[1] == 'n')
 		cap->name = have;
-	else
+	else if (want.p[1] == 'i')
 		cap->index = have;
+	else
+		return all_digits(have);
 	return true;
 }
 
@@ -179,6 +205,9 @@ static bool pattern_matches(const char *pattern, span_t path, captures_t *cap)
 	span_t p = span_str(pattern), want, have;
 	*cap = (captures_t){.index = {0}};
 	while (next_segment(&p, &want)) {
+		cap->tile = span_eq(want, span_str("{t}"));
+		if (cap->tile)
+			return path.n > 0;
 		if (!next_segment(&path, &have) || !segment_matches(want, have, cap))
 			return false;
 	}
@@ -201,8 +230,20 @@ static kms_err_t index_parse(span_t s, uint64_t *out, diag_t *why)
 	return KMS_OK;
 }
 
-static kms_err_t captures_parse(const captures_t *cap, route_match_t *m)
+static kms_err_t tile_of(span_t path, tile_t *out, diag_t *why)
 {
+	size_t n = strlen(TILE);
+	if (tile_parse(span_of(path.p + n, path.n - n), out) != KMS_OK)
+		return diag_fail(why, KMS_E_INVALID,
+				 "tile: must be LEVEL/INDEX or entries/INDEX as tlog-tiles writes them, with "
+				 ".p/WIDTH behind it for a part");
+	return KMS_OK;
+}
+
+static kms_err_t captures_parse(const captures_t *cap, span_t path, route_match_t *m)
+{
+	if (cap->tile)
+		KMS_TRY(tile_of(path, &m->tile, &m->why));
 	if (cap->customer.p != NULL)
 		KMS_TRY(name_parse("customer", cap->customer, m->customer, &m->why));
 	if (cap->service.p != NULL)
@@ -240,7 +281,7 @@ void route_find(const char *method, span_t path, route_match_t *out)
 		if (strcmp(table[i].method, method) == 0) {
 			out->route = &table[i];
 			out->allow[0] = '\0';
-			out->status = captures_parse(&cap, out) == KMS_OK ? 0 : 400;
+			out->status = captures_parse(&cap, path, out) == KMS_OK ? 0 : 400;
 			return;
 		}
 		allow_add(out, table[i].method);

@@ -5,6 +5,7 @@
 #define CLAVIGER_KMS_SERVER_HTTP_ROUTE_H
 
 #include "common/base/name.h"
+#include "common/tlog/tile.h"
 #include "kms-server/core/ops.h"
 
 #define ROUTE_PATH_MAX 512U
@@ -18,8 +19,8 @@ typedef enum route_need {
 
 typedef struct route {
 	const char *method;
-	const char *pattern; /* {c} customer, {s} service, {n} any other name, {i} a number; `:verb` is part
-				of it */
+	const char *pattern; /* {c} customer, {s} service, {n} any other name, {i} a number, {l} digits and at
+				the end {t} all the rest, the path of a tile; `:verb` is part of it */
 	core_op_t op;
 	uint32_t body_limit; /* bytes */
 	route_need_t need;
@@ -34,6 +35,7 @@ typedef struct route_match {
 	int status;
 	char customer[NAME_CAP], service[NAME_CAP], name[NAME_CAP];
 	uint64_t index;
+	tile_t tile;
 	char allow[ROUTE_ALLOW_CAP]; /* "GET, PUT" */
 	diag_t why;
 } route_match_t;

@@ -188,7 +188,10 @@ static void done(void *ctx)
 
 pending_t *fixture_submit(fixture_t *f, const ask_t *a, kms_err_t *e)
 {
-	core_request_t r = {.op = a->op, .caller = a->who != NULL ? *a->who : f->admin, .index = a->index};
+	core_request_t r = {.op = a->op,
+			    .caller = a->who != NULL ? *a->who : f->admin,
+			    .index = a->index,
+			    .tile = a->tile};
 	pending_t *p = calloc(1, sizeof *p);
 	*e = KMS_E_NOMEM;
 	if (p == NULL)
@@ -234,6 +237,8 @@ static answer_t take_answer(fixture_t *f, pending_t *p)
 	a.status = reply.status;
 	a.retry_after = reply.retry_after;
 	a.text = reply.body;
+	a.type = reply.content_type;
+	a.cache = reply.cache;
 	if (a.text.n > 0 && json_parse(buf_span(&a.text), 16U << 20, &a.json, NULL) != KMS_OK)
 		a.json = NULL; /* the tests look at its members and find none */
 	buf_free(&p->body);

@@ -32,7 +32,7 @@ typedef struct fixture {
 	store_t *store;
 	seal_t *seal;
 	note_signer_t *signer;
-	audit_t *audit; /* while the core runs */
+	audit_t *audit;     /* while the core runs */
 	secret_t *seal_key; /* as init saw it: tests of records derive the record key from it */
 	core_t *core;
 	buf_t ca_pem;
@@ -64,6 +64,7 @@ typedef struct ask {
 	const char *query;   /* "a=b&c=d" */
 	const char *idem;    /* Idempotency-Key */
 	uint64_t index;
+	tile_t tile;
 } ask_t;
 
 typedef struct answer {
@@ -71,6 +72,7 @@ typedef struct answer {
 	uint32_t retry_after;
 	json_t *json; /* NULL when the body is not JSON, or empty */
 	buf_t text;
+	const char *type, *cache;
 } answer_t;
 
 void answer_free(answer_t *a);

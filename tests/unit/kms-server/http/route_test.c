@@ -14,6 +14,7 @@ typedef struct row {
 } row_t;
 
 #define V "/v1/customers/acme/services/kafka/volumes/data"
+#define T "/v1/audit/log/tile/"
 #define N "/v1/customers/acme/services/kafka/nodes/n1"
 
 static const row_t good[] = {
@@ -32,6 +33,14 @@ static const row_t good[] = {
 	{"POST", "/v1/node/tasks:report", 0, OP_NODE_REPORT, ""},
 	{"POST", "/v1/maintenance/m-0a1b:halt", 0, OP_MAINT_HALT, ""},
 	{"GET", "/v1/audit/events/18446744073709", 0, OP_AUDIT_GET, ""},
+	{"GET", "/v1/audit/events/7/proof", 0, OP_AUDIT_PROOF, ""},
+	{"GET", "/v1/audit/log/checkpoint", 0, OP_LOG_CHECKPOINT, ""},
+	{"GET", "/v1/audit/log/vkey", 0, OP_LOG_VKEY, ""},
+	{"GET", T "0/000", 0, OP_LOG_TILE, ""},
+	{"GET", T "7/000.p/255", 0, OP_LOG_TILE, ""},
+	{"GET", T "0/x001/x234/067.p/1", 0, OP_LOG_TILE, ""},
+	{"GET", T "entries/000", 0, OP_LOG_ENTRIES, ""},
+	{"GET", T "entries/x001/067.p/12", 0, OP_LOG_ENTRIES, ""},
 };
 
 static const row_t bad[] = {
@@ -73,6 +82,56 @@ static const row_t bad[] = {
 	{"GET", "/v1/audit/events/01", 400, OP_AUDIT_GET, "leading zero: two spellings of one event"},
 	{"GET", "/v1/audit/events/0x1", 400, OP_AUDIT_GET, "hexadecimal index"},
 	{"GET", "/v1/audit/events/18446744073709551616", 400, OP_AUDIT_GET, "index over its range"},
+	{"GET", "/v1/audit/events/01/proof", 400, OP_AUDIT_PROOF, "leading zero"},
+	{"GET", T "0/1", 400, OP_LOG_TILE, "three digits"},
+	{"GET", T "8/000", 400, OP_LOG_TILE, "no such level"},
+	{"GET", T "00/000", 400, OP_LOG_TILE, "level with two digits"},
+	{"GET", T "63/000", 400, OP_LOG_TILE, "a level of another numbering"},
+	{"GET", T "0/x000/001", 400, OP_LOG_TILE, "a group of zeros in front"},
+	{"GET", T "0/001/002", 400, OP_LOG_TILE, "a group without x"},
+	{"GET", T "0/x001", 400, OP_LOG_TILE, "the last group has an x"},
+	{"GET", T "0/x001/x002", 400, OP_LOG_TILE, "the last of two groups has an x"},
+	{"GET", T "0/000.p/0", 400, OP_LOG_TILE, "no width"},
+	{"GET", T "0/000.p/256", 400, OP_LOG_TILE, "a full tile is no partial one"},
+	{"GET", T "0/000.p/01", 400, OP_LOG_TILE, "width with a zero in front"},
+	{"GET", T "0/000.p/-1", 400, OP_LOG_TILE, "negative width"},
+	{"GET", T "0/000.p/12/13", 400, OP_LOG_TILE, "more behind the width"},
+	{"GET", T "0/000.p/1.p/2", 400, OP_LOG_TILE, "two widths"},
+	{"GET", T "0/000/p/1", 400, OP_LOG_TILE, "a slash for the dot"},
+	{"GET", T "0/x999/x999/x999/x999/x999/x999/999", 400, OP_LOG_TILE, "index over its range"},
+	{"GET", T "0/000:x", 400, OP_LOG_TILE, "a verb"},
+	{"GET", T "0/-01", 400, OP_LOG_TILE, "negative index"},
+	{"GET", T "entries/1", 400, OP_LOG_ENTRIES, "three digits"},
+	{"GET", T "entries/entries/000", 400, OP_LOG_ENTRIES, "twice"},
+	{"GET", T "entries/000.p/256", 400, OP_LOG_ENTRIES, "a full bundle is no partial one"},
+	{"GET", T "0/000.P/1", 400, OP_UNKNOWN, "capital"},
+	{"GET", T "0/000.p", 400, OP_UNKNOWN, "a dot at the end"},
+	{"GET", T "0/000.p/", 400, OP_UNKNOWN, "no width at all"},
+	{"GET", T "0/000.q/1", 400, OP_UNKNOWN, "another letter"},
+	{"GET", T "0/000..p/1", 400, OP_UNKNOWN, "two dots"},
+	{"GET", T "0/../0/000", 400, OP_UNKNOWN, "dot-dot segment"},
+	{"GET", T "../checkpoint", 400, OP_UNKNOWN, "dot-dot segment"},
+	{"GET", T "./0/000", 400, OP_UNKNOWN, "dot segment"},
+	{"GET", T "0/000%2ep/1", 400, OP_UNKNOWN, "encoded dot"},
+	{"GET", "/v1/audit/log/tile.p/1", 400, OP_UNKNOWN, "a dot outside of a tile's path"},
+	{"GET", "/v1/audit/log/checkpoint.p/1", 400, OP_UNKNOWN, "a dot outside of a tile's path"},
+	{"GET", "/v1/audit/events/7.p/1", 400, OP_UNKNOWN, "a dot outside of a tile's path"},
+	{"GET", "/v1/customers/acme.p/1", 400, OP_UNKNOWN, "a dot outside of a tile's path"},
+	{"GET", "/v1/audit/log/tile", 404, OP_UNKNOWN, "no tile"},
+	{"GET", T "0", 404, OP_UNKNOWN, "a level alone"},
+	{"GET", T "entries", 404, OP_UNKNOWN, "no index"},
+	{"GET", T "x/000", 404, OP_UNKNOWN, "a level that is no number"},
+	{"GET", T "hashes/000", 404, OP_UNKNOWN, "another word"},
+	{"GET", T "-1/000", 404, OP_UNKNOWN, "the level by which entries are known inside"},
+	{"GET", "/v1/audit/log/tile:x/0/000", 404, OP_UNKNOWN, "a verb in the middle"},
+	{"GET", T "0:x/000", 404, OP_UNKNOWN, "a verb in the middle"},
+	{"GET", "/v1/audit/log", 404, OP_UNKNOWN, "the log itself"},
+	{"GET", "/v1/audit/log/0/000", 404, OP_UNKNOWN, "no tile/"},
+	{"GET", "/v1/audit/log/checkpoint/0", 404, OP_UNKNOWN, "too deep"},
+	{"GET", "/v1/audit/events/7/proofs", 404, OP_UNKNOWN, "more than a word"},
+	{"POST", "/v1/audit/log/checkpoint", 405, OP_UNKNOWN, "writing the checkpoint"},
+	{"PUT", T "0/000", 405, OP_UNKNOWN, "writing a tile"},
+	{"HEAD", T "entries/000", 405, OP_UNKNOWN, "HEAD"},
 	{"GET", "/v1", 404, OP_UNKNOWN, "no such path"},
 	{"GET", "/v2/customers", 404, OP_UNKNOWN, "other version"},
 	{"GET", "/v1/customers/acme/x", 404, OP_UNKNOWN, "unknown segment"},
@@ -133,6 +192,35 @@ static void test_names_and_index(void **state)
 	assert_int_equal(m.status, 0);
 }
 
+static void test_tiles(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *path;
+		tile_t want;
+	} rows[] = {
+		{T "0/000", {0, 0, 256}},
+		{T "3/x001/067.p/12", {3, 1067, 12}},
+		{T "entries/x001/x234/067", {TILE_ENTRIES, 1234067, 256}},
+		{T "entries/005.p/1", {TILE_ENTRIES, 5, 1}},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		route_match_t m;
+		route_find("GET", span_str(rows[i].path), &m);
+		assert_int_equal(m.status, 0);
+		assert_int_equal(m.tile.level, rows[i].want.level);
+		assert_int_equal(m.tile.index, rows[i].want.index);
+		assert_int_equal(m.tile.width, rows[i].want.width);
+	}
+	route_match_t m;
+	route_find("GET", span_str(T "0/1"), &m);
+	assert_int_equal(m.tile.width, 0);
+	route_find("GET", span_str("/v1/audit/log/checkpoint"), &m);
+	assert_int_equal(m.tile.width, 0);
+	route_find("POST", span_str(T "entries/000"), &m);
+	assert_string_equal(m.allow, "GET");
+}
+
 static void test_nul_and_length(void **state)
 {
 	(void)state;
@@ -187,6 +275,7 @@ int main(void)
 		cmocka_unit_test(test_paths_of_the_table),
 		cmocka_unit_test(test_refused_paths),
 		cmocka_unit_test(test_names_and_index),
+		cmocka_unit_test(test_tiles),
 		cmocka_unit_test(test_nul_and_length),
 		cmocka_unit_test(test_allow),
 		cmocka_unit_test(test_every_operation_has_its_route),

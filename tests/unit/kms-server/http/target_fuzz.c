@@ -6,12 +6,26 @@
 
 #include <inttypes.h>
 
+/* What stands behind "tile/", or behind "tile/entries/". */
+static void fill_tile(const tile_t *tile, bool behind_entries, buf_t *out)
+{
+	char text[TILE_PATH_CAP];
+	MUST_HOLD((tile->level == TILE_ENTRIES) == behind_entries);
+	MUST_HOLD(tile->width >= 1 && tile->width <= TILE_WIDTH);
+	tile_format(tile, text);
+	buf_str(out, text + strlen(behind_entries ? "tile/entries/" : "tile/"));
+}
+
 static void fill_in(const route_match_t *m, buf_t *out)
 {
 	for (const char *p = m->route->pattern; *p != '\0'; p++) {
 		if (*p != '{') {
 			buf_u8(out, (uint8_t)*p);
 			continue;
+		}
+		if (p[1] == 'l' || p[1] == 't') { /* {l}/{t} or {t}: the end of the pattern */
+			fill_tile(&m->tile, p[1] == 't', out);
+			return;
 		}
 		if (p[1] == 'c')
 			buf_str(out, m->customer);
