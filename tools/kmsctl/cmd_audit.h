@@ -2,14 +2,18 @@
 #ifndef CLAVIGER_TOOLS_KMSCTL_CMD_AUDIT_H
 #define CLAVIGER_TOOLS_KMSCTL_CMD_AUDIT_H
 
+#include "tools/kmsctl/audit_filter.h"
 #include "tools/kmsctl/command.h"
 
+#define AUDIT_FOLLOW_N_FLAGS (AUDIT_FILTER_N + 1U)
 #define AUDIT_VERIFY_N_FLAGS 7U
 #define AUDIT_EXPORT_N_FLAGS 5U
 
+extern const conf_setting_t audit_follow_flags[AUDIT_FOLLOW_N_FLAGS];
 extern const conf_setting_t audit_verify_flags[AUDIT_VERIFY_N_FLAGS];
 extern const conf_setting_t audit_export_flags[AUDIT_EXPORT_N_FLAGS];
 
+kms_err_t audit_follow(cli_t *c, diag_t *why);
 kms_err_t audit_verify(cli_t *c, diag_t *why);
 kms_err_t audit_export(cli_t *c, diag_t *why);
 

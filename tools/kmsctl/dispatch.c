@@ -146,6 +146,19 @@ void dispatch_free(dispatch_t *d)
 	d->argv = NULL;
 }
 
+/* A flag that stands for another thing here than everywhere else. */
+static void help_hidden(const command_t *c, FILE *out)
+{
+	for (size_t i = 0; i < c->n_flags; i++)
+		for (size_t k = 0; k < cli_n_settings; k++)
+			if (strcmp(c->flags[i].key, cli_settings[k].key) == 0)
+				(void)fprintf(out,
+					      "--%s is not the setting of this name here, which comes from "
+					      "%s or the "
+					      "settings file\n",
+					      c->flags[i].key, cli_settings[k].env);
+}
+
 static void help_command(const noun_t *n, const command_t *c, FILE *out)
 {
 	(void)fprintf(out, "usage: kmsctl %s%s%s%s%s%s\n\n%s\n\n", n->name, c->verb != NULL ? " " : "",
@@ -154,6 +167,7 @@ static void help_command(const noun_t *n, const command_t *c, FILE *out)
 	if (c->n_flags > 0) {
 		(void)fprintf(out, "flags:\n");
 		conf_help(c->flags, c->n_flags, out);
+		help_hidden(c, out);
 		(void)fputc('\n', out);
 	}
 }

@@ -39,7 +39,36 @@ bool interrupt_wait(const interrupt_t *i, int64_t ms)
 	return poll(&p, 1, (int)ms) == 1;
 }
 
-bool interrupt_came(void *i)
+/* A handler has nothing else to write to. */
+static atomic_bool came;
+
+static void note_signal(int signal)
 {
-	return interrupt_wait(i, 0);
+	(void)signal;
+	atomic_store(&came, true);
+}
+
+kms_err_t interrupt_flag_open(interrupt_flag_t *f, diag_t *why)
+{
+	/* without SA_RESTART: waits end with EINTR */
+	struct sigaction a = {.sa_handler = note_signal};
+	(void)sigemptyset(&a.sa_mask);
+	atomic_store(&came, false);
+	if (sigaction(SIGINT, &a, &f->before_int) != 0)
+		return diag_fail(why, KMS_E_IO, "cannot take signals: %m");
+	if (sigaction(SIGTERM, &a, &f->before_term) != 0) {
+		(void)sigaction(SIGINT, &f->before_int, NULL);
+		return diag_fail(why, KMS_E_IO, "cannot take signals: %m");
+	}
+	f->came = &came;
+	return KMS_OK;
+}
+
+void interrupt_flag_close(interrupt_flag_t *f)
+{
+	if (f->came == NULL)
+		return;
+	(void)sigaction(SIGINT, &f->before_int, NULL);
+	(void)sigaction(SIGTERM, &f->before_term, NULL);
+	f->came = NULL;
 }

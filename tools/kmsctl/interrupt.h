@@ -6,6 +6,7 @@
 #include "common/base/err.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -20,7 +21,14 @@ void interrupt_close(interrupt_t *i);
 
 /* True when a signal came, at once or within ms. */
 bool interrupt_wait(const interrupt_t *i, int64_t ms);
-/* The same without waiting; i is an interrupt_t. */
-bool interrupt_came(void *i);
+/* The same signals as something that becomes true, for waits that are not ours (client_options_t.stop):
+ * system calls that wait are woken by them. At most one of these at a time, and not beside an interrupt_t. */
+typedef struct interrupt_flag {
+	const atomic_bool *came; /* NULL: not open */
+	struct sigaction before_int, before_term;
+} interrupt_flag_t;
+
+KMS_MUST interrupt_flag_open(interrupt_flag_t *f, diag_t *why);
+void interrupt_flag_close(interrupt_flag_t *f);
 
 #endif

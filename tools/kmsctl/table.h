@@ -1,5 +1,6 @@
 /* Aligned columns under a header, and records as one `name  value` a line. Rows come in pages: the widths of
- * the first page hold for all (and grow), so that a long list is never held whole. */
+ * the first page hold for all (and grow, where the line has no end), so that a long list is never held whole.
+ */
 #ifndef CLAVIGER_TOOLS_KMSCTL_TABLE_H
 #define CLAVIGER_TOOLS_KMSCTL_TABLE_H
 
@@ -14,13 +15,15 @@ typedef struct column {
 	const char *path;
 	value_kind_t kind;
 	void (*format)(const json_t *row, buf_t *out); /* instead of path, where the text is put together */
+	unsigned drop; /* where there is no room the column with the highest goes first; 0: stays */
 } column_t;
 
 typedef struct table {
 	const column_t *columns;
 	size_t n;
 	FILE *out;
-	size_t widths[TABLE_MAX_COLUMNS];
+	size_t width; /* characters of a line at most, 0: no end; set before the first rows */
+	size_t widths[TABLE_MAX_COLUMNS]; /* at least; 0 after the first rows: left out */
 	bool begun;
 } table_t;
 

@@ -112,7 +112,7 @@ static const struct {
 	{{"rotate", "--customer", "c", "--wait", "--timeout", "5", HERE}, "not a duration"},
 	{{"rotate", "--customer", "c", "--service", "c/s", HERE}, "not a valid name"},
 	{{"audit", "query", "--status", "maybe", HERE}, "success or failure"},
-	{{"audit", "query", "--order", "up", HERE}, "asc or desc"},
+	{{"audit", "query", "--order", "up", HERE}, "newest or oldest"},
 	{{"audit", "query", "--from", "yesterday", HERE}, "not a time"},
 	{{"audit", "query", "--service", "S", HERE}, "not a valid name"},
 	{{"audit", "query", "--service", "c/s/v", HERE}, "not a valid name"},
@@ -204,7 +204,8 @@ static void test_help_and_version(void **state)
 	}
 }
 
-/* Every command has words for its help, and its flags do not hide a setting that all commands have. */
+/* Every command has words for its help, and its flags do not hide a setting that all commands have; the log's
+ * --key does, and is meant to. */
 static void test_tables_are_sound(void **state)
 {
 	(void)state;
@@ -219,7 +220,9 @@ static void test_tables_are_sound(void **state)
 			assert_true(c->min_words <= c->max_words);
 			for (size_t f = 0; f < c->n_flags; f++)
 				for (size_t s = 0; s < cli_n_settings; s++)
-					assert_string_not_equal(c->flags[f].key, cli_settings[s].key);
+					assert_true((nouns[i] == &noun_audit &&
+						     strcmp(c->flags[f].key, "key") == 0) ||
+						    strcmp(c->flags[f].key, cli_settings[s].key) != 0);
 		}
 }
 

@@ -5,6 +5,7 @@
 #include "tools/kmsctl/dispatch.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <cmocka.h>
 
@@ -21,9 +22,19 @@ kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, 
 			     unsigned timeout_s, client_reply_t *out, diag_t *why);
 void __wrap_client_freep(client_t **c);
 
+static fake_answer_fn answer;
+static void *answer_ctx;
+
 void fake_kms_script(const fake_step_t *steps)
 {
 	next = steps;
+	answer = NULL;
+}
+
+void fake_kms_answer(fake_answer_fn fn, void *ctx)
+{
+	answer = fn;
+	answer_ctx = ctx;
 }
 
 int fake_kms_done(void)
@@ -49,6 +60,13 @@ kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, 
 {
 	assert_ptr_equal(c, &the_client);
 	assert_true(timeout_s > 0);
+	if (answer != NULL) {
+		assert_string_equal(method, "GET");
+		client_reply_t r = {.body = {.limit = 32U << 20}};
+		r.status = answer(answer_ctx, path, &r.body);
+		*out = r;
+		return out->body.err;
+	}
 	if (next->method == NULL || strcmp(next->method, method) != 0 || strcmp(next->path, path) != 0)
 		fail_msg("asked %s %s, the script has %s %s", method, path,
 			 next->method != NULL ? next->method : "nothing",
@@ -58,7 +76,9 @@ kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, 
 	if (next->body != NULL && !span_eq(body, span_str(next->body)))
 		fail_msg("%s %s: body %.*s", method, path, (int)body.n, (const char *)body.p);
 	const fake_step_t *now = next++;
-	if (now->status == 0)
+	if (now->status == FAKE_INTERRUPT)
+		assert_int_equal(raise(SIGINT), 0);
+	if (now->status == 0 || now->status == FAKE_INTERRUPT)
 		return diag_fail(why, KMS_E_UNAVAILABLE, "nobody there");
 	*out = (client_reply_t){.status = now->status};
 	buf_str(&out->body, now->answer);

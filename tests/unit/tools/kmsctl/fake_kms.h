@@ -2,18 +2,23 @@
 #ifndef CLAVIGER_TESTS_UNIT_TOOLS_KMSCTL_FAKE_KMS_H
 #define CLAVIGER_TESTS_UNIT_TOOLS_KMSCTL_FAKE_KMS_H
 
-#include "common/base/err.h"
+#include "common/base/buf.h"
+
+#define FAKE_INTERRUPT (-1)
 
 typedef struct fake_step {
 	const char *method, *path;
 	const char *body; /* expected, NULL: not looked at */
-	int status;       /* 0: no server answers */
+	int status;       /* 0: no server answers; FAKE_INTERRUPT: nor does one, since Ctrl-C comes first */
 	const char *answer;
 } fake_step_t;
 
 /* The steps to come, in order; ended by a row without method. A call that is not the next step fails the
  * test. */
 void fake_kms_script(const fake_step_t *steps);
+/* Instead of a script: every GET is answered by this, with a status; NULL for a script again. */
+typedef int (*fake_answer_fn)(void *ctx, const char *path, buf_t *body);
+void fake_kms_answer(fake_answer_fn answer, void *ctx);
 /* Whether all steps have been taken. */
 int fake_kms_done(void);
 

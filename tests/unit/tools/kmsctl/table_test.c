@@ -134,11 +134,57 @@ static void test_record(void **state)
 	free(text);
 }
 
+/* The line fits: the last column gives way, then those of the highest rank go, and texts end in an ellipsis.
+ */
+static void test_a_narrow_terminal(void **state)
+{
+	(void)state;
+	static const column_t cols[] = {{.title = "A", .path = "a"},
+					{.title = "B", .path = "b", .drop = 1},
+					{.title = "C", .path = "c", .drop = 2}};
+	static const struct {
+		size_t width;
+		const char *want;
+	} rows[] = {
+		{0, "A           B           C\nxxxxxxxxxx  yyyyyyyyyy  zzzzzzzzzzzzzzzzzzzz\n1           2  "
+		    "         3\n"},
+		{44, "A           B           C\nxxxxxxxxxx  yyyyyyyyyy  zzzzzzzzzzzzzzzzzzzz\n1           2 "
+		     "          3\n"},
+		{40, "A           B           C\nxxxxxxxxxx  yyyyyyyyyy  zzzzzzzzzzzzzzz\xe2\x80\xa6\n1      "
+		     "     2           3\n"},
+		{35, "A           B\nxxxxxxxxxx  yyyyyyyyyy\n1           2\n"},
+		{21, "A\nxxxxxxxxxx\n1\n"},
+		{3, "A\nxxxxxxxxxx\n1\n"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		SCOPED(json_freep) json_t *page = NULL;
+		char *text = NULL;
+		size_t n = 0;
+		FILE *out = open_memstream(&text, &n);
+		table_t t;
+		assert_int_equal(
+			json_parse(
+				span_str("[{\"a\":\"xxxxxxxxxx\",\"b\":\"yyyyyyyyyy\",\"c\":"
+					 "\"zzzzzzzzzzzzzzzzzzzz\"},{\"a\":\"1\",\"b\":\"2\",\"c\":\"3\"}]"),
+				65536, &page, NULL),
+			KMS_OK);
+		table_init(&t, cols, 3, out);
+		t.width = rows[i].width;
+		assert_int_equal(table_rows(&t, page), KMS_OK);
+		assert_int_equal(fclose(out), 0);
+		assert_string_equal(text, rows[i].want);
+		free(text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_columns_align), cmocka_unit_test(test_an_empty_table_has_its_head),
-		cmocka_unit_test(test_values),        cmocka_unit_test(test_paths),
+		cmocka_unit_test(test_a_narrow_terminal),
+		cmocka_unit_test(test_columns_align),
+		cmocka_unit_test(test_an_empty_table_has_its_head),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_record),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
