@@ -9,6 +9,7 @@
 #include "kms-server/app/server_dir.h"
 #include "kms-server/app/settings.h"
 #include "kms-server/audit/export.h"
+#include "kms-server/audit/retention.h"
 #include "kms-server/core/core.h"
 #include "kms-server/core/init.h"
 #include "kms-server/http/http_server.h"
@@ -34,6 +35,7 @@ typedef struct running {
 	x509_ca_t *ca;
 	note_signer_t *signer; /* under the log's present origin */
 	audit_t *audit;
+	retention_t *retention;
 	core_t *core;
 	export_t *export;
 	http_server_t *http;
@@ -48,6 +50,7 @@ static void running_end(running_t *r)
 	monitor_freep(&r->monitor); /* it looks at all of the others */
 	if (r->http != NULL)
 		http_server_quiesce(r->http);
+	retention_stop(&r->retention);
 	if (r->core != NULL)
 		core_stop(r->core);
 	http_server_stop(&r->http);
@@ -209,23 +212,26 @@ static kms_err_t open_database(const conf_t *conf, running_t *r, diag_t *why)
 	return seal_load(buf_span(&r->seal_config), r->dir, conf_text(conf, "seal-keyfile"), &r->seal, why);
 }
 
+static kms_err_t archive_path(const conf_t *conf, const running_t *r, char **out)
+{
+	const char *path = conf_text(conf, "log-archive");
+	if (path[0] != '/')
+		return path_join(r->dir, path, out);
+	*out = strdup(path);
+	return *out != NULL ? KMS_OK : KMS_E_NOMEM;
+}
+
 /* The log's origin stands in the database: a restore may have begun another. */
 static kms_err_t open_log(const conf_t *conf, running_t *r, diag_t *why)
 {
 	SCOPED(freep) char *archive = NULL;
 	log_head_t head;
-	const char *path = conf_text(conf, "log-archive");
 	kms_err_t e = core_log_head(r->store, &head);
 	if (e != KMS_OK)
 		return diag_fail(why, e == KMS_E_NOTFOUND ? KMS_E_INTEGRITY : e,
 				 "the audit log in %s cannot be read (%s)", r->dir, kms_err_name(e));
 	KMS_TRY(note_signer_renamed(r->files.log_signer, head.origin, &r->signer, why));
-	if (path[0] == '/')
-		archive = strdup(path);
-	else
-		KMS_TRY(path_join(r->dir, path, &archive));
-	if (archive == NULL)
-		return KMS_E_NOMEM;
+	KMS_TRY(archive_path(conf, r, &archive));
 	const audit_options_t o = {.store = r->store, .signer = r->signer, .archive_dir = archive};
 	KMS_TRY(audit_open(&o, &r->audit, why));
 	return server_dir_put_vkey(r->dir, note_signer_vkey(r->signer), why);
@@ -239,6 +245,8 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 				  .clock = clock_system(),
 				  .dir = r->dir,
 				  .ca_pem = buf_span(&r->files.ca),
+				  .reserve = (uint64_t)conf_number(conf, "log-reserve") << 20,
+				  .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
 				  .commit_each = conf_bool(conf, "commit-each"),
 				  .metrics = r->metrics};
 	KMS_TRY(x509_ca_load(buf_span(&r->files.ca), &r->ca, why));
@@ -291,6 +299,28 @@ static kms_err_t start_monitor(const conf_t *conf, running_t *r, diag_t *why)
 	return o.listen != NULL ? monitor_start(&o, &r->monitor, why) : KMS_OK;
 }
 
+static void archived(void *core, uint64_t upto)
+{
+	core_archived(core, upto);
+}
+
+static kms_err_t start_retention(const conf_t *conf, running_t *r, diag_t *why)
+{
+	SCOPED(freep) char *archive = NULL;
+	int64_t days = conf_number(conf, "log-retention");
+	if (days == 0)
+		return KMS_OK;
+	KMS_TRY(archive_path(conf, r, &archive));
+	const retention_options_t o = {.audit = r->audit,
+				       .store = r->store,
+				       .archive_dir = archive,
+				       .keep_ms = days * 24 * 3600 * 1000,
+				       .clock = clock_system(),
+				       .archived = archived,
+				       .ctx = r->core};
+	return retention_start(&o, &r->retention, why);
+}
+
 static kms_err_t start(const conf_t *conf, running_t *r, diag_t *why)
 {
 	r->dir = conf_text(conf, "dir");
@@ -301,6 +331,7 @@ static kms_err_t start(const conf_t *conf, running_t *r, diag_t *why)
 	KMS_TRY(open_log(conf, r, why));
 	KMS_TRY(start_core(conf, r, why));
 	KMS_TRY(start_export(conf, r, why));
+	KMS_TRY(start_retention(conf, r, why));
 	KMS_TRY(start_http(conf, r, why));
 	return start_monitor(conf, r, why);
 }

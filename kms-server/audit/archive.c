@@ -65,3 +65,25 @@ kms_err_t archive_read_bundle(const audit_t *a, uint64_t index, uint32_t width, 
 	buf_bytes(out, span_of(file.p, file.n - rest.n));
 	return out->err;
 }
+
+kms_err_t audit_forget(audit_t *a, store_txn_t *t, uint64_t upto, uint64_t most, uint64_t *from, uint64_t *to)
+{
+	uint64_t at = 0;
+	uint8_t key[8];
+	KMS_TRY(archive_size(t, &at));
+	uint64_t end = upto < a->head.size ? upto : a->head.size;
+	end = end / TILE_WIDTH * TILE_WIDTH;
+	end = end > at + most ? at + most / TILE_WIDTH * TILE_WIDTH : end;
+	*from = *to = at;
+	if (end <= at)
+		return KMS_OK;
+	for (uint64_t i = at; i < end; i++) {
+		tree_key(i, key);
+		kms_err_t e = store_del(t, STORE_EVENTS, span_of(key, sizeof key));
+		KMS_TRY(e == KMS_E_NOTFOUND ? KMS_E_INTEGRITY : e);
+	}
+	tree_key(end, key);
+	KMS_TRY(store_put(t, STORE_META, span_str(ARCHIVED_KEY), span_of(key, sizeof key)));
+	*to = end;
+	return KMS_OK;
+}

@@ -50,6 +50,9 @@ KMS_MUST index_key(audit_term_kind_t kind, const char *text, uint64_t index, uin
 KMS_MUST times_load(store_txn_t *t, times_t *out);
 KMS_MUST times_note(times_t *at, store_txn_t *t, uint64_t index, int64_t time_ms);
 
+/* The first event that may be as young as this; `none` when all are older. */
+KMS_MUST times_first(store_txn_t *t, int64_t time_ms, uint64_t none, uint64_t *out);
+
 /* --- archive.c --- */
 
 /* How many events the store has given up. */

@@ -106,6 +106,11 @@ static kms_err_t first_at(store_txn_t *t, uint64_t minute, uint64_t none, uint64
 	return read_u64(value, out);
 }
 
+kms_err_t times_first(store_txn_t *t, int64_t time_ms, uint64_t none, uint64_t *out)
+{
+	return first_at(t, minute_of(time_ms), none, out);
+}
+
 typedef struct bounds {
 	uint64_t begin, end;
 } bounds_t;
@@ -132,7 +137,7 @@ static kms_err_t time_bounds(store_txn_t *t, const audit_search_t *s, bounds_t *
 typedef struct list {
 	store_table_t table;
 	uint8_t prefix[TERM_LEN];
-	size_t n_prefix; /* 0: the events themselves */
+	size_t n_prefix; /* 0: all events there are */
 } list_t;
 
 typedef struct condition {
@@ -221,7 +226,7 @@ static kms_err_t set_up(hunt_t *h, const audit_search_t *s)
 		}
 	}
 	if (h->n == 0) {
-		h->condition[0] = (condition_t){.any_of = {{.table = STORE_EVENTS}}, .n = 1};
+		h->condition[0] = (condition_t){.any_of = {{.table = STORE_LEAVES}}, .n = 1};
 		h->n = 1;
 	}
 	return KMS_OK;

@@ -6,10 +6,11 @@
 
 #include <time.h>
 
-#define BATCH_MAX       512U /* requests in one transaction: bounds how long the first one waits */
-#define TICK_MS         500  /* deadlines of polls, gathered refusals, the mark, a full disk's retry */
-#define OUTCOME_WAIT_MS 50   /* how long an outcome waits for a commit to ride along with */
-#define MARK_EVERY_MS   500  /* it costs two flushes */
+#define BATCH_MAX       512U  /* requests in one transaction: bounds how long the first one waits */
+#define TICK_MS         500   /* deadlines of polls, gathered refusals, the mark, a full disk's retry */
+#define OUTCOME_WAIT_MS 50    /* how long an outcome waits for a commit to ride along with */
+#define MARK_EVERY_MS   500   /* it costs two flushes */
+#define FORGET_MAX      1024U /* events that leave the store for the archive in one transaction */
 #define SWEEP_EVERY_MS  (INT64_C(600) * 1000)
 
 void committer_publish(core_t *c)
@@ -190,6 +191,7 @@ static void run_batch(core_t *c, core_job_t *const *job, size_t n, bool *wake)
 {
 	kms_err_t why = KMS_OK;
 	bool woke = false;
+	limits_watch_space(c);
 	int64_t now = clock_now(&c->clock);
 	uint64_t before = audit_size(c->audit);
 	batch_result_t r = try_batch(c, job, n, now, &woke, &why);
@@ -221,7 +223,8 @@ static kms_err_t tick_writes(core_t *c, store_txn_t *t, int64_t now)
 			       c->refused_full);
 		KMS_TRY(log_system(c->audit, t, "log.recovered", 6, "done", text, now));
 	}
-	while (gather_take(c->gather, now, false, &row))
+	/* what strangers were refused waits: it must not use the reserve */
+	while (atomic_load(&c->space) == LOG_SPACE_OK && gather_take(c->gather, now, false, &row))
 		KMS_TRY(process_gathered(c, t, &row, now));
 	return KMS_OK;
 }
@@ -231,6 +234,20 @@ static kms_err_t sweep_writes(core_t *c, store_txn_t *t, int64_t now)
 {
 	c->swept_ms = now;
 	return sweep(c, t, now);
+}
+
+/* A bounded number at a time: nobody waits long for it. */
+static kms_err_t forget_writes(core_t *c, store_txn_t *t, int64_t now)
+{
+	uint64_t from = 0, to = 0;
+	char text[96];
+	KMS_TRY(audit_forget(c->audit, t, atomic_load(&c->archived), FORGET_MAX, &from, &to));
+	c->forgotten = to;
+	if (from == to)
+		return KMS_OK;
+	(void)snprintf(text, sizeof text, "events %llu to %llu moved to the archive",
+		       (unsigned long long)from, (unsigned long long)to - 1);
+	return log_system(c->audit, t, "log.archive", 3, "done", text, now);
 }
 
 typedef kms_err_t (*tick_fn)(core_t *c, store_txn_t *t, int64_t now);
@@ -260,7 +277,10 @@ static void tick_with(core_t *c, tick_fn writes, int64_t now)
 
 static void tick(core_t *c, int64_t now)
 {
+	limits_watch_space(c);
 	tick_with(c, tick_writes, now);
+	if (atomic_load(&c->archived) > c->forgotten && !atomic_load(&c->failed))
+		tick_with(c, forget_writes, now);
 	bool due = now - c->swept_ms >= SWEEP_EVERY_MS || now < c->swept_ms;
 	if (due && !keyring_sealed(c->keys) && atomic_load(&c->log_writable) && !atomic_load(&c->failed))
 		tick_with(c, sweep_writes, now);

@@ -164,7 +164,7 @@ void core_problem(core_reply_t *out, int status, const char *slug, const char *r
 /* Room for the log on disk. */
 static log_space_t space_of(const core_t *c)
 {
-	return atomic_load(&c->log_writable) ? LOG_SPACE_OK : LOG_SPACE_FULL;
+	return atomic_load(&c->log_writable) ? atomic_load(&c->space) : LOG_SPACE_FULL;
 }
 
 static uint64_t checkpoint_size(const core_t *c)
@@ -220,11 +220,13 @@ void core_health(core_t *c, core_reply_t *out)
 {
 	bool sealed = atomic_load(&c->sealed), writable = atomic_load(&c->log_writable);
 	bool stopping = atomic_load(&c->failed) || atomic_load(&c->ended);
+	bool low = atomic_load(&c->space) != LOG_SPACE_OK;
 	const char *status = stopping    ? "stopping"
 			     : !writable ? "log-not-writable"
 			     : sealed    ? "sealed"
+			     : low       ? "log-space-low"
 					 : "ok";
-	*out = (core_reply_t){.status = stopping || !writable || sealed ? 503 : 200,
+	*out = (core_reply_t){.status = stopping || !writable || sealed || low ? 503 : 200,
 			      .content_type = "application/json"};
 	out->retry_after = out->status == 503 ? 5 : 0;
 	SCOPED(json_freep) json_t *j = health_json(c, status);
@@ -244,6 +246,11 @@ void core_view(core_t *c, metrics_view_t *out)
 	out->waiting = c->queue.n;
 	(void)pthread_mutex_unlock(&c->lock);
 	out->n_parties = audit_parties(c->audit, out->party);
+}
+
+void core_archived(core_t *c, uint64_t upto)
+{
+	atomic_store(&c->archived, upto);
 }
 
 bool core_failed(const core_t *c)

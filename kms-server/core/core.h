@@ -98,10 +98,13 @@ typedef struct core_options {
 	kms_clock_t clock;
 	const char *dir; /* the server's folder: seal key file, newest checkpoint */
 	span_t ca_pem;
-	uint32_t max_waiting; /* jobs that may wait for the committer; 0: 65536 */
-	uint32_t max_polls;   /* parked long polls in all; 0: 20000 */
-	bool commit_each;     /* benchmark's baseline: one commit a request */
-	metrics_t *metrics;   /* borrowed; NULL: nothing is counted */
+	uint32_t max_waiting;  /* jobs that may wait for the committer; 0: 65536 */
+	uint32_t max_polls;    /* parked long polls in all; 0: 20000 */
+	bool commit_each;      /* benchmark's baseline: one commit a request */
+	metrics_t *metrics;    /* borrowed; NULL: nothing is counted */
+	uint64_t reserve;      /* bytes of disk kept for the log; 0: none */
+	uint64_t witness_stop; /* releases stop when the log is so many events ahead of its witnesses; 0:
+				  never */
 } core_options_t;
 
 /* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database),
@@ -113,6 +116,9 @@ KMS_MUST core_start(const core_options_t *o, core_t **out, diag_t *why);
 void core_stop(core_t *c);
 /* After core_stop and the last core_finish: records the last outcomes and the end of the run, wipes keys. */
 void core_freep(core_t **c);
+/* Events [0, upto) are in the archive: the committer takes them out of the store, some at a time. Any thread.
+ */
+void core_archived(core_t *c, uint64_t upto);
 /* True when the committer met a failure after which the process must end (exit code 1, restart re-verifies).
  */
 bool core_failed(const core_t *c);

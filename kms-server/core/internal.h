@@ -98,6 +98,8 @@ struct core {
 	buf_t ca_pem;
 	uint32_t max_waiting, max_polls;
 	bool commit_each;
+	uint64_t reserve;      /* bytes of disk for the log; 0: none is kept */
+	uint64_t witness_stop; /* events; 0: no limit */
 	const policy_t *policy;
 	metrics_t *metrics;
 
@@ -106,8 +108,9 @@ struct core {
 	audit_t *audit;
 	gather_t *gather;
 	int64_t marked_ms, swept_ms, ticked_ms;
-	uint64_t marked;  /* events that the mark outside the store covers */
-	job_list_t polls; /* parked */
+	uint64_t forgotten; /* events that have left the store */
+	uint64_t marked;    /* events that the mark outside the store covers */
+	job_list_t polls;   /* parked */
 	uint32_t refused_full;
 
 	/* shared */
@@ -120,7 +123,9 @@ struct core {
 	bool running;
 	budget_t *budget;
 	atomic_bool sealed, log_writable, failed, ended;
+	_Atomic log_space_t space; /* but for FULL, which log_writable says */
 	atomic_uint n_polls;
+	atomic_uint_fast64_t archived; /* events that may leave the store */
 };
 
 /* A request inside the transaction. */
@@ -220,6 +225,15 @@ void job_problem(core_job_t *job, int status, const char *slug, uint32_t retry_a
 void job_free(core_job_t *job);
 /* Drops the result. */
 void job_forget(core_job_t *job);
+
+/* --- limits.c --- */
+
+/* Refuses what may not go on although it is allowed. */
+KMS_MUST op_limits(op_t *op);
+/* Whether a refusal is only counted because the reserve is scarce. */
+bool limits_gather(const op_t *op);
+/* Between transactions: looks at the disk. */
+void limits_watch_space(core_t *c);
 
 /* --- sweep.c: what time alone does --- */
 

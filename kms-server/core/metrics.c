@@ -194,6 +194,8 @@ const char *log_space_name(log_space_t s)
 		return "ok";
 	case LOG_SPACE_LOW:
 		return "low";
+	case LOG_SPACE_SCARCE:
+		return "scarce";
 	case LOG_SPACE_FULL:
 		break;
 	}
@@ -340,7 +342,7 @@ static void write_counts(const metrics_t *m, buf_t *out)
 
 static void write_log(const metrics_view_t *v, buf_t *out)
 {
-	static const log_space_t states[] = {LOG_SPACE_OK, LOG_SPACE_LOW, LOG_SPACE_FULL};
+	static const log_space_t states[] = {LOG_SPACE_OK, LOG_SPACE_LOW, LOG_SPACE_SCARCE, LOG_SPACE_FULL};
 	gauge(out, "claviger_sealed", "1 while the root key is not in memory.", v->sealed);
 	gauge(out, "claviger_log_events", "Events in the audit log.", v->log_size);
 	gauge(out, "claviger_log_checkpoint_events", "Events that the newest signed checkpoint covers.",

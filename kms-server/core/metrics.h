@@ -67,7 +67,8 @@ void metrics_count(metrics_t *m, metrics_counter_t what);
 
 /* --- telling --- */
 
-typedef enum log_space { LOG_SPACE_OK, LOG_SPACE_LOW, LOG_SPACE_FULL } log_space_t;
+/* SCARCE: more than half of the reserve is used. FULL: nothing can be recorded. */
+typedef enum log_space { LOG_SPACE_OK, LOG_SPACE_LOW, LOG_SPACE_SCARCE, LOG_SPACE_FULL } log_space_t;
 const char *log_space_name(log_space_t s);
 
 /* What is looked up when somebody asks. */

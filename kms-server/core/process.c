@@ -210,6 +210,7 @@ static kms_err_t run(op_t *op)
 	op_decide(op, rows[op->rq->op].type, &op->path, is_own(op), &op->decision);
 	if (!op->decision.allowed)
 		return denied(op);
+	KMS_TRY(op_limits(op));
 	KMS_TRY(parsed);
 	if (row->no_query)
 		KMS_TRY(op_queries_known(op, NULL, 0));
@@ -268,7 +269,8 @@ static bool is_gathered(const op_t *op, kms_err_t e)
 	if (e == KMS_OK)
 		return rows[op->rq->op].many != NULL;
 	return op->slug != NULL &&
-	       (op->who == POLICY_ANONYMOUS || strcmp(op->slug, "too-many-requests") == 0);
+	       (op->who == POLICY_ANONYMOUS || strcmp(op->slug, "too-many-requests") == 0 ||
+		limits_gather(op));
 }
 
 /* Once a job: a batch that is done again must not count it twice. */
@@ -282,6 +284,10 @@ static void gather(op_t *op, const event_t *ev)
 				  .statement = ev->statement,
 				  .customer = ev->customer};
 	if (op->job->gather == GATHER_NOT)
+		op->job->gather = gather_add(op->core->gather, &key, op->now_ms);
+	/* a stranger's first must not use the log's reserve: it is counted too */
+	if (op->job->gather == GATHER_FIRST && op->who == POLICY_ANONYMOUS &&
+	    atomic_load(&op->core->space) != LOG_SPACE_OK)
 		op->job->gather = gather_add(op->core->gather, &key, op->now_ms);
 }
 

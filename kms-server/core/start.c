@@ -135,6 +135,8 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->max_waiting = o->max_waiting > 0 ? o->max_waiting : DEFAULT_WAITING;
 	c->max_polls = o->max_polls > 0 ? o->max_polls : DEFAULT_POLLS;
 	c->commit_each = o->commit_each;
+	c->reserve = o->reserve;
+	c->witness_stop = o->witness_stop;
 	c->metrics = o->metrics;
 	c->policy = policy_builtin();
 	joblist_init(&c->polls);
@@ -160,6 +162,7 @@ static kms_err_t start(const core_options_t *o, core_t *c, diag_t *why)
 	kms_err_t e = unseal_try(c, why);
 	if (e != KMS_OK && e != KMS_E_UNAVAILABLE)
 		return e;
+	limits_watch_space(c);
 	e = first_commit(c);
 	if (e == KMS_E_FULL)
 		atomic_store(&c->log_writable,

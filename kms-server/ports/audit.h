@@ -61,6 +61,9 @@ KMS_MUST audit_append(audit_t *a, store_txn_t *t, span_t bytes, const audit_term
  * tree, and signs and puts the checkpoint. INTEGRITY: a stored event is not what was appended. Nothing to do
  * when nothing was appended. */
 KMS_MUST audit_seal(audit_t *a, store_txn_t *t);
+/* Takes events [what was taken before, upto) out of the store, which are in the archive; at most `most` of
+ * them, whole bundles. *from and *to: which; equal when there is nothing to do. */
+KMS_MUST audit_forget(audit_t *a, store_txn_t *t, uint64_t upto, uint64_t most, uint64_t *from, uint64_t *to);
 /* After the commit: what was sealed is the head, readers and waiters see it. */
 void audit_committed(audit_t *a);
 /* After an abort. */

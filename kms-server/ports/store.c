@@ -105,6 +105,11 @@ void store_abortp(store_txn_t **t)
 	*t = NULL;
 }
 
+kms_err_t store_reserve(store_t *s, uint64_t bytes)
+{
+	return s->ops->reserve(s, bytes);
+}
+
 kms_err_t store_copy(store_t *s, int fd, diag_t *why)
 {
 	return s->ops->copy(s, fd, why);

@@ -19,12 +19,12 @@ typedef enum store_table {
 	STORE_VOLUMES,      /* customer/service/volume */
 	STORE_NODE_VOLUMES, /* customer/service/node/volume → empty: which volumes a node has */
 	STORE_EVENTS,       /* u64 index, big-endian → canonical JSON */
-	STORE_LEAVES,       /* u64 index → leaf hash; their number is the log's size, archived events included */
-	STORE_TREE,         /* level u8, u64 index → hash of a full subtree of 256^level leaves */
-	STORE_INDEX,        /* 8 bytes of a term's hash, u64 event index → empty */
-	STORE_TIMES,        /* u64 minute → u64 first event of it; all ones → the clock's largest step back */
-	STORE_CHAINS,       /* customer → that customer's sequence number and last event index */
-	STORE_MAINTENANCE,  /* id */
+	STORE_LEAVES, /* u64 index → leaf hash; their number is the log's size, archived events included */
+	STORE_TREE,   /* level u8, u64 index → hash of a full subtree of 256^level leaves */
+	STORE_INDEX,  /* 8 bytes of a term's hash, u64 event index → empty */
+	STORE_TIMES,  /* u64 minute → u64 first event of it; all ones → the clock's largest step back */
+	STORE_CHAINS, /* customer → that customer's sequence number and last event index */
+	STORE_MAINTENANCE, /* id */
 	STORE_TASKS, /* customer/service/node/volume/id → state: what maintenance events ask of nodes */
 	STORE_IDEMPOTENCY, /* SHA-256 → what was answered */
 	STORE_OPEN,        /* u64 intent event index → releases whose outcome is not written yet */
@@ -70,6 +70,11 @@ KMS_MUST store_commit(store_txn_t *t);
 void store_abort(store_txn_t *t);
 void store_abortp(store_txn_t **t);
 
+/* Makes sure that the store can grow by `bytes` beyond what it uses now, and keeps that room from others
+ * where the file system can. The writer's, outside of transactions; cheap when nothing has changed. FULL:
+ * there is not so much room. */
+KMS_MUST store_reserve(store_t *s, uint64_t bytes);
+
 /* A consistent copy of the whole store, written to fd while it is in use. */
 KMS_MUST store_copy(store_t *s, int fd, diag_t *why);
 
@@ -90,6 +95,7 @@ typedef struct store_ops {
 	kms_err_t (*count)(store_txn_t *t, store_table_t table, uint64_t *out);
 	kms_err_t (*commit)(store_txn_t *t);
 	void (*abort)(store_txn_t *t);
+	kms_err_t (*reserve)(store_t *s, uint64_t bytes);
 	kms_err_t (*copy)(store_t *s, int fd, diag_t *why);
 	void (*close)(store_t *s);
 } store_ops_t;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #define WRITE_MAX (4 << 20) /* bytes: more than 64 pages at once, or one large value */
@@ -210,6 +211,43 @@ kms_err_t lmdb_env_grow_early(lmdb_env_t *env)
 kms_err_t lmdb_env_adopt(lmdb_env_t *env)
 {
 	return move_when_idle(env, 0, false, WAIT_S);
+}
+
+/* Where the file system cannot set room aside it is at least looked at. */
+static kms_err_t take_room(int fd, uint64_t from, uint64_t bytes)
+{
+	struct statvfs fs;
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)bytes) == 0)
+		return KMS_OK;
+	if (errno != EOPNOTSUPP && errno != ENOSYS)
+		return lmdb_err(errno);
+	if (fstatvfs(fd, &fs) != 0)
+		return KMS_E_IO;
+	return (uint64_t)fs.f_bavail * fs.f_frsize >= bytes ? KMS_OK : KMS_E_FULL;
+}
+
+/* A quarter more than asked is taken at a time, so that it is not asked at every commit. */
+kms_err_t lmdb_env_reserve(lmdb_env_t *env, uint64_t bytes)
+{
+	MDB_envinfo info = {0};
+	MDB_stat st = {0};
+	int fd = -1;
+	if (mdb_env_info(env->mdb, &info) != 0 || mdb_env_stat(env->mdb, &st) != 0 ||
+	    mdb_env_get_fd(env->mdb, &fd) != 0)
+		return KMS_E_IO;
+	uint64_t used = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize, more = bytes / 4;
+	if (used + bytes > env->map_max)
+		return KMS_E_FULL;
+	if (used + bytes <= env->reserved_end)
+		return KMS_OK;
+	kms_err_t e = take_room(fd, used, bytes + more);
+	if (e == KMS_E_FULL) {
+		more = 0;
+		e = take_room(fd, used, bytes);
+	}
+	if (e == KMS_OK)
+		env->reserved_end = used + bytes + more;
+	return e;
 }
 
 int lmdb_env_read_txn(lmdb_env_t *env, MDB_txn **out)

@@ -14,6 +14,7 @@ typedef struct lmdb_env {
 	MDB_dbi dbi[STORE_TABLES];
 	size_t map_max;
 	bool read_only;
+	uint64_t reserved_end; /* of the file: room up to here is ours */
 	/* LMDB gave up on the environment, or a flush failed: what is on disk is not known, nothing goes on.
 	 */
 	atomic_bool dead;
@@ -57,6 +58,10 @@ KMS_MUST lmdb_env_grow(lmdb_env_t *env);
 KMS_MUST lmdb_env_grow_early(lmdb_env_t *env);
 /* Another process made the database larger than our map: takes over its size. Outside of enter_*. */
 KMS_MUST lmdb_env_adopt(lmdb_env_t *env);
+
+/* Room for the file to grow by `bytes` beyond its used pages: FULL when the greatest map or the disk has
+ * less. */
+KMS_MUST lmdb_env_reserve(lmdb_env_t *env, uint64_t bytes);
 
 /* A read transaction of LMDB, inside enter_read. */
 int lmdb_env_read_txn(lmdb_env_t *env, MDB_txn **out);

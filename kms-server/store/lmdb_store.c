@@ -367,6 +367,11 @@ static kms_err_t pump(int from, int to)
 	}
 }
 
+static kms_err_t op_reserve(store_t *s, uint64_t bytes)
+{
+	return lmdb_env_reserve(&store_of(s)->env, bytes);
+}
+
 static kms_err_t op_copy(store_t *s, int fd, diag_t *why)
 {
 	lmdb_copy_t *c = NULL;
@@ -389,6 +394,7 @@ static const store_ops_t OPS = {
 	.count = op_count,
 	.commit = op_commit,
 	.abort = op_abort,
+	.reserve = op_reserve,
 	.copy = op_copy,
 	.close = op_close,
 };

@@ -232,6 +232,13 @@ static void op_cursor_free(store_cursor_t *base)
 	free(c);
 }
 
+static kms_err_t op_reserve(store_t *s, uint64_t bytes)
+{
+	(void)s;
+	(void)bytes;
+	return KMS_OK;
+}
+
 static kms_err_t op_copy(store_t *s, int fd, diag_t *why)
 {
 	(void)s;
@@ -259,6 +266,7 @@ static const store_ops_t OPS = {
 	.count = op_count,
 	.commit = op_commit,
 	.abort = op_abort,
+	.reserve = op_reserve,
 	.copy = op_copy,
 	.close = op_close,
 };

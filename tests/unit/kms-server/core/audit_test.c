@@ -166,14 +166,75 @@ static void test_refusals(void **state)
 	fixture_refused(w->f, 401, "no-certificate", &(ask_t){.op = OP_AUDIT_LIST, .who = &nobody});
 }
 
+/* --- the tail --- */
+
+static ask_t tail_from(char *query, size_t cap, uint64_t cursor, const char *more)
+{
+	(void)snprintf(query, cap, "order=asc&wait=30&cursor=%llu%s", (unsigned long long)cursor, more);
+	return (ask_t){.op = OP_AUDIT_LIST, .query = query};
+}
+
+/* A poll waits, wakes for what it asked for, shows it, and says where to go on. */
+static void test_tail(void **state)
+{
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	char query[200];
+	kms_err_t e = KMS_OK;
+	uint64_t size = log_size(f);
+	ask_t ask = tail_from(query, sizeof query, size, "&operation=key.release&status=success");
+	pending_t *p = fixture_submit(f, &ask, &e);
+	assert_non_null(p);
+	assert_false(fixture_done(p, 700));
+	fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_GET, .path = "acme"}); /* not what it waits for */
+	fixture_pass(f, 1000);
+	assert_false(fixture_done(p, 700));
+	fixture_must(f, 200, &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+	fixture_pass(f, 1000);
+	assert_true(fixture_done(p, 5000));
+	answer_t a = fixture_wait(f, p);
+	assert_int_equal(a.status, 200);
+	assert_true(json_array_size(json_at(a.json, "events")) >= 1);
+	assert_string_equal(text_at(a.json, "events.0.event.api.operation"), "key.release");
+	assert_true(strlen(text_at(a.json, "next_cursor")) > 0);
+	answer_free(&a);
+}
+
+/* Its own reading is recorded, and must not be what it wakes up for. */
+static void test_tail_does_not_feed_itself(void **state)
+{
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	char query[200];
+	kms_err_t e = KMS_OK;
+	ask_t ask = tail_from(query, sizeof query, 0, "");
+	answer_t a = fixture_expect(f, 200, &ask); /* there is something: answered at once, and recorded */
+	uint64_t cursor = strtoull(text_at(a.json, "next_cursor"), NULL, 10);
+	assert_int_equal(json_array_size(json_at(a.json, "events")), cursor);
+	answer_free(&a);
+	assert_int_equal(log_size(f), cursor + 1);
+	ask = tail_from(query, sizeof query, cursor, "");
+	pending_t *p = fixture_submit(f, &ask, &e);
+	assert_non_null(p);
+	for (int i = 0; i < 3; i++) {
+		fixture_pass(f, 1000);
+		assert_false(fixture_done(p, 300));
+	}
+	fixture_pass(f, 31000);
+	assert_true(fixture_done(p, 5000));
+	a = fixture_wait(f, p);
+	assert_int_equal(json_array_size(json_at(a.json, "events")),
+			 1); /* its own, which nobody recorded twice */
+	answer_free(&a);
+	assert_int_equal(log_size(f), cursor + 1);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_filters),
-		T(test_order_and_pages),
-		T(test_one_event),
-		T(test_refusals),
+		T(test_filters), T(test_order_and_pages),           T(test_one_event), T(test_refusals),
+		T(test_tail),    T(test_tail_does_not_feed_itself),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

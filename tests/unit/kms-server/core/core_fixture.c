@@ -84,6 +84,8 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 			    .ca_pem = buf_span(&f->ca_pem),
 			    .max_waiting = f->max_waiting,
 			    .max_polls = f->max_polls,
+			    .reserve = f->reserve,
+			    .witness_stop = f->witness_stop,
 			    .commit_each = f->commit_each};
 	e = core_start(&o, &f->core, why);
 	if (e != KMS_OK) {

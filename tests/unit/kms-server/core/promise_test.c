@@ -92,6 +92,72 @@ static void test_full_in_a_put(void **state)
 	assert_health(w->f, 200, "ok");
 }
 
+/* Before the disk is full: new work is refused, each refusal is on record, and what stops harm still works.
+ */
+static void test_space_runs_low(void **state)
+{
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	diag_t why = {""};
+	static const ask_t allowed[] = {{.op = OP_NODE_SUSPEND, .path = "acme/db/n1"},
+					{.op = OP_AUDIT_LIST},
+					{.op = OP_AUDIT_GET},
+					{.op = OP_SEAL_STATUS}};
+	fixture_stop(f);
+	f->reserve = 64U << 20;
+	watch_room(f->store, (64U << 20) - 1);
+	assert_int_equal(fixture_start(f, &why), KMS_OK);
+	assert_health(f, 503, "log-space-low");
+	uint64_t before = log_size(f);
+	fixture_refused(f, 503, "log-space-low", &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+	fixture_refused(f, 503, "log-space-low", &(ask_t){.op = OP_CUSTOMER_PUT, .path = "gamma"});
+	fixture_refused(f, 503, "log-space-low", &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+	assert_int_equal(events_with(f, before, NULL, "log-space-low"), 3);
+	for (size_t i = 0; i < COUNT(allowed); i++)
+		fixture_must(f, 200, &allowed[i]);
+	/* strangers do not get at the reserve */
+	before = log_size(f);
+	fixture_refused(f, 401, "no-certificate", &(ask_t){.op = OP_AUDIT_LIST, .who = &nobody});
+	assert_int_equal(events_with(f, before, NULL, "no-certificate"), 0);
+	/* its second half is for counts */
+	watch_room(f->store, (32U << 20) - 1);
+	before = log_size(f);
+	for (int i = 0; i < 5; i++)
+		fixture_refused(f, 503, "log-space-low", &(ask_t){.op = OP_CUSTOMER_PUT, .path = "gamma"});
+	assert_int_equal(events_with(f, before, NULL, "log-space-low"), 1);
+	watch_room(f->store, UINT64_MAX);
+	fixture_must(f, 201, &(ask_t){.op = OP_CUSTOMER_PUT, .path = "gamma"});
+	assert_health(f, 200, "ok");
+	fixture_pass(f, 120000);
+	assert_true(
+		wait_events_with(f, before, NULL, "log-space-low", 2)); /* with the count of the other four */
+	assert_true(wait_events_with(f, before, NULL, "no-certificate", 1));
+}
+
+/* How far the log may run ahead of its witnesses before releases stop, and only they. */
+static void test_witness_behind(void **state)
+{
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	diag_t why = {""};
+	unsigned slow = 0, fast = 0;
+	fixture_stop(f);
+	f->witness_stop = 5;
+	assert_int_equal(fixture_start(f, &why), KMS_OK);
+	fixture_must(
+		f, 200,
+		&(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1}); /* without a witness there is no limit */
+	assert_int_equal(audit_party_add(f->audit, AUDIT_WITNESS, "slow", &slow), KMS_OK);
+	assert_int_equal(audit_party_add(f->audit, AUDIT_WITNESS, "fast", &fast), KMS_OK);
+	fixture_refused(f, 503, "witness-behind", &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+	fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_GET, .path = "acme"});
+	audit_party_report(f->audit, fast, log_size(f), false, NULL, 1);
+	fixture_must(f, 200, &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+	for (int i = 0; i < 6; i++)
+		fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_GET, .path = "acme"});
+	fixture_refused(f, 503, "witness-behind", &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+}
+
 static void test_started_on_a_full_disk(void **state)
 {
 	world_t *w = *state;
@@ -363,6 +429,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_full_disk),
 		T(test_full_in_a_put),
+		T(test_space_runs_low),
+		T(test_witness_behind),
 		T(test_started_on_a_full_disk),
 		T(test_failed_flush),
 		T(test_somebody_else_wrote),

@@ -19,6 +19,7 @@ typedef struct watch_store {
 	kms_err_t poison;
 	kms_err_t begin_error;
 	unsigned begin_times;
+	uint64_t room;
 } watch_store_t;
 
 static watch_store_t *of(store_t *s)
@@ -129,6 +130,15 @@ static void op_abort(store_txn_t *t)
 	below(t)->abort(t);
 }
 
+static kms_err_t op_reserve(store_t *s, uint64_t bytes)
+{
+	watch_store_t *w = of(s);
+	(void)pthread_mutex_lock(&w->lock);
+	kms_err_t e = bytes > w->room ? KMS_E_FULL : KMS_OK;
+	(void)pthread_mutex_unlock(&w->lock);
+	return e;
+}
+
 static kms_err_t op_copy(store_t *s, int fd, diag_t *why)
 {
 	return store_copy(of(s)->below, fd, why);
@@ -154,6 +164,7 @@ static const store_ops_t OPS = {
 	.count = op_count,
 	.commit = op_commit,
 	.abort = op_abort,
+	.reserve = op_reserve,
 	.copy = op_copy,
 	.close = op_close,
 };
@@ -169,6 +180,7 @@ kms_err_t watch_store_new(store_t **out)
 		return e;
 	}
 	w->base.ops = &OPS;
+	w->room = UINT64_MAX;
 	(void)pthread_mutex_init(&w->lock, NULL);
 	(void)pthread_cond_init(&w->changed, NULL);
 	*out = &w->base;
@@ -226,5 +238,12 @@ void watch_fail_begins(store_t *s, kms_err_t e, unsigned times)
 	(void)pthread_mutex_lock(&of(s)->lock);
 	of(s)->begin_error = e;
 	of(s)->begin_times = times;
+	(void)pthread_mutex_unlock(&of(s)->lock);
+}
+
+void watch_room(store_t *s, uint64_t bytes)
+{
+	(void)pthread_mutex_lock(&of(s)->lock);
+	of(s)->room = bytes;
 	(void)pthread_mutex_unlock(&of(s)->lock);
 }

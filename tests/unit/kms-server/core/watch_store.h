@@ -22,4 +22,7 @@ void watch_poison(store_t *s, store_table_t table, const char *key, kms_err_t e)
 /* The next begins of a write fail. */
 void watch_fail_begins(store_t *s, kms_err_t e, unsigned times);
 
+/* What store_reserve finds; without a call there is room for all. */
+void watch_room(store_t *s, uint64_t bytes);
+
 #endif
