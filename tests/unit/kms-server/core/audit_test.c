@@ -1,4 +1,5 @@
 #include "common/base/scope.h"
+#include "kms-server/audit/retention.h"
 #include "tests/unit/kms-server/core/core_fixture.h"
 
 typedef struct world {
@@ -229,12 +230,49 @@ static void test_tail_does_not_feed_itself(void **state)
 	assert_int_equal(log_size(f), cursor + 1);
 }
 
+/* What is in the archive leaves the store, some at a time and on record, and is shown as before. */
+static void test_archived(void **state)
+{
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	uint64_t upto = 0;
+	diag_t why = {""};
+	while (log_size(f) < 600) /* below the budget of requests a second */
+		fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_GET, .path = "acme"});
+	unsigned acme = found(f, "customer=acme");
+	fixture_pass(f, DAY_MS);
+	const retention_options_t o = {.audit = f->audit,
+				       .store = f->store,
+				       .archive_dir = f->dir,
+				       .keep_ms = HOUR_MS,
+				       .clock = fixture_clock(f)};
+	while (retention_step(&o, upto, &upto, &why) == KMS_OK)
+		continue;
+	assert_int_equal(upto, 512);
+	core_archived(f->core, upto);
+	fixture_pass(f, 1000);
+	assert_true(wait_events_with(f, 512, "log.archive", "done", 1));
+	fixture_refused(f, 404, "not-found", &(ask_t){.op = OP_CUSTOMER_GET, .path = "nobody"});
+	answer_t a = fixture_expect(f, 200, &(ask_t){.op = OP_AUDIT_GET, .index = 17});
+	assert_int_equal(number_at(a.json, "index"), 17);
+	answer_free(&a);
+	assert_int_equal(found(f, "customer=acme"), acme);
+	fixture_stop(f);
+	assert_int_equal(fixture_start(f, &why), KMS_OK);
+	assert_int_equal(found(f, "customer=acme"), acme);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_filters), T(test_order_and_pages),           T(test_one_event), T(test_refusals),
-		T(test_tail),    T(test_tail_does_not_feed_itself),
+		T(test_filters),
+		T(test_order_and_pages),
+		T(test_one_event),
+		T(test_refusals),
+		T(test_archived),
+		T(test_tail),
+		T(test_tail_does_not_feed_itself),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@ static int64_t fake_now(void *ctx)
 	return (int64_t)atomic_load((atomic_llong *)ctx);
 }
 
-static kms_clock_t fake_clock(fixture_t *f)
+kms_clock_t fixture_clock(fixture_t *f)
 {
 	return (kms_clock_t){.now_ms = fake_now, .ctx = &f->now_ms};
 }
@@ -48,7 +48,7 @@ static void init_store(fixture_t *f, fixture_seal_t kind)
 	MUST(crypto_random_secret(32, &backup));
 	MUST(note_signer_new("claviger.test/log/00c0ffee", NOTE_ED25519, &f->signer, &why));
 	core_init_options_t o = {.store = f->store,
-				 .clock = fake_clock(f),
+				 .clock = fixture_clock(f),
 				 .seal_key = f->seal_key,
 				 .seal_config = buf_span(&config),
 				 .log_signer = f->signer,
@@ -70,7 +70,7 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 	SCOPED(buf_free) buf_t config = BUF_INIT;
 	KMS_TRY(core_seal_config(f->store, &config));
 	KMS_TRY(seal_load(buf_span(&config), f->dir, NULL, &f->seal, why));
-	const audit_options_t log = {.store = f->store, .signer = f->signer};
+	const audit_options_t log = {.store = f->store, .signer = f->signer, .archive_dir = f->dir};
 	kms_err_t e = audit_open(&log, &f->audit, why);
 	if (e != KMS_OK) {
 		seal_freep(&f->seal);
@@ -79,7 +79,7 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 	core_options_t o = {.store = f->store,
 			    .audit = f->audit,
 			    .seal = f->seal,
-			    .clock = fake_clock(f),
+			    .clock = fixture_clock(f),
 			    .dir = f->dir,
 			    .ca_pem = buf_span(&f->ca_pem),
 			    .max_waiting = f->max_waiting,

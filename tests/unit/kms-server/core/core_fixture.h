@@ -56,6 +56,7 @@ void fixture_stop(fixture_t *f);
 /* As after a crash: nothing of the end is recorded. */
 void fixture_crash(fixture_t *f);
 void fixture_pass(fixture_t *f, int64_t ms);
+kms_clock_t fixture_clock(fixture_t *f);
 
 typedef struct ask {
 	core_op_t op;
