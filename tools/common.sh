@@ -61,6 +61,30 @@ ensure_packages()
 	rm -f /tmp/claviger-apt.$$
 }
 
+# promtool checks the metrics, the alert rules and their tests. Debian has it in the package of a service that starts
+# itself: of that package only this one program is taken, into FOLDER.
+# ensure_promtool FOLDER
+ensure_promtool()
+{
+	local folder=$1 tmp rc=0
+	[ ! -x "$folder/promtool" ] || return 0
+	if command -v promtool >/dev/null; then
+		return 0
+	fi
+	say "fetching promtool (of the package prometheus) with apt-get"
+	tmp=$(mktemp -d)
+	mkdir -p "$folder" && chmod 755 "$tmp" && (
+		cd "$tmp" && apt-get download -q prometheus >apt.out 2>&1 &&
+			dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool &&
+			mv usr/bin/promtool "$folder/promtool"
+	) || {
+		tail -n 5 "$tmp/apt.out"
+		rc=1
+	}
+	rm -rf "$tmp"
+	return $rc
+}
+
 # A real mapping needs the kernel's device mapper with its crypt target.
 kernel_has_dm_crypt()
 {
