@@ -10,6 +10,7 @@
 #include "kms-server/app/settings.h"
 #include "kms-server/audit/export.h"
 #include "kms-server/audit/retention.h"
+#include "kms-server/audit/witness.h"
 #include "kms-server/core/core.h"
 #include "kms-server/core/init.h"
 #include "kms-server/http/http_server.h"
@@ -36,6 +37,7 @@ typedef struct running {
 	note_signer_t *signer; /* under the log's present origin */
 	audit_t *audit;
 	retention_t *retention;
+	witness_t *witness;
 	core_t *core;
 	export_t *export;
 	http_server_t *http;
@@ -55,7 +57,8 @@ static void running_end(running_t *r)
 		core_stop(r->core);
 	http_server_stop(&r->http);
 	core_freep(&r->core);
-	export_stop(&r->export); /* behind the last event */
+	witness_stop(&r->witness); /* behind the last event */
+	export_stop(&r->export);
 	metrics_freep(&r->metrics);
 	audit_freep(&r->audit);
 	note_signer_freep(&r->signer);
@@ -133,6 +136,7 @@ static kms_err_t check_config(const conf_t *conf, diag_t *why)
 	if (conf_number(conf, "max-per-source") > conf_number(conf, "max-connections"))
 		return diag_fail(why, KMS_E_INVALID, "max-per-source is greater than max-connections");
 	KMS_TRY(export_check(&exports, why));
+	KMS_TRY(witness_check(conf_text(conf, "witness"), conf_text(conf, "witness-ca"), why));
 	KMS_TRY(server_dir_load(dir, &files, why));
 	return server_dir_read_secret(dir, SERVER_DIR_BACKUP, &backup_key, why);
 }
@@ -237,6 +241,25 @@ static kms_err_t open_log(const conf_t *conf, running_t *r, diag_t *why)
 	return server_dir_put_vkey(r->dir, note_signer_vkey(r->signer), why);
 }
 
+/* Before core adds its first event: a database that a witness knows better must not go on. */
+static kms_err_t start_witness(const conf_t *conf, running_t *r, diag_t *why)
+{
+	const witness_options_t o = {.audit = r->audit,
+				     .store = r->store,
+				     .spec = conf_text(conf, "witness"),
+				     .ca_file = conf_text(conf, "witness-ca"),
+				     .dir = r->dir,
+				     .clock = clock_system()};
+	diag_t doubt = {.text = ""};
+	KMS_TRY(witness_start(&o, &r->witness, why));
+	kms_err_t e = witness_await_first(r->witness, &doubt);
+	if (e != KMS_OK)
+		return diag_fail(why, e, "%s", doubt.text);
+	if (doubt.text[0] != '\0')
+		log_warn("%s", doubt.text);
+	return KMS_OK;
+}
+
 static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 {
 	const core_options_t o = {.store = r->store,
@@ -329,6 +352,7 @@ static kms_err_t start(const conf_t *conf, running_t *r, diag_t *why)
 	KMS_TRY(open_database(conf, r, why));
 	KMS_TRY(monitor_counters(&r->metrics));
 	KMS_TRY(open_log(conf, r, why));
+	KMS_TRY(start_witness(conf, r, why));
 	KMS_TRY(start_core(conf, r, why));
 	KMS_TRY(start_export(conf, r, why));
 	KMS_TRY(start_retention(conf, r, why));

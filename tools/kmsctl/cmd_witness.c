@@ -109,7 +109,7 @@ static kms_err_t serve(cli_t *c, const witness_server_options_t *o, diag_t *why)
 	SCOPED(witness_server_freep) witness_server_t *s = NULL;
 	sigset_t set = block_signals();
 	KMS_TRY(witness_server_open(o, &s, why));
-	(void)fprintf(c->out, "witness %s listening on %s\n", witness_vkey(o->witness)->name,
+	(void)fprintf(c->out, "witness %s listening on %s\n", cosigner_vkey(o->cosigner)->name,
 		      witness_server_url(s));
 	if (fflush(c->out) != 0)
 		return diag_fail(why, KMS_E_IO, "cannot say where the witness listens: %m");
@@ -119,7 +119,7 @@ static kms_err_t serve(cli_t *c, const witness_server_options_t *o, diag_t *why)
 static kms_err_t run(cli_t *c, diag_t *why)
 {
 	SCOPED(freep) logs_t *logs = calloc(1, sizeof *logs);
-	SCOPED(witness_freep) witness_t *w = NULL;
+	SCOPED(cosigner_freep) cosigner_t *w = NULL;
 	SCOPED(tls_files_free) tls_files_t tls = {.key = NULL};
 	witness_server_options_t o = {.listen = conf_text(c->conf, "listen")};
 	const char *dir = need(c, "dir", why);
@@ -131,8 +131,8 @@ static kms_err_t run(cli_t *c, diag_t *why)
 	log_init("kmsctl-witness", LOG_NOTICE_);
 	KMS_TRY(read_logs(list, logs, why));
 	KMS_TRY(read_tls(c, &tls, &o, why));
-	KMS_TRY(witness_open(dir, logs->key, logs->n, c->clock, &w, why));
-	o.witness = w;
+	KMS_TRY(cosigner_open(dir, logs->key, logs->n, c->clock, &w, why));
+	o.cosigner = w;
 	return serve(c, &o, why);
 }
 

@@ -26,7 +26,7 @@ typedef struct conn {
 } conn_t;
 
 struct witness_server {
-	witness_t *witness;
+	cosigner_t *cosigner;
 	struct MHD_Daemon *daemon;
 	char url[96];
 	conn_t conn[SERVER_CONNECTIONS];
@@ -134,8 +134,8 @@ static enum MHD_Result send_refusal(struct MHD_Connection *mhd, unsigned status)
 
 static enum MHD_Result send_answer(witness_server_t *s, struct MHD_Connection *mhd, const request_t *rq)
 {
-	SCOPED(witness_answer_free) witness_answer_t a = {.status = 0};
-	witness_add_checkpoint(s->witness, buf_span(&rq->body), &a);
+	SCOPED(cosigner_answer_free) cosigner_answer_t a = {.status = 0};
+	cosigner_add_checkpoint(s->cosigner, buf_span(&rq->body), &a);
 	struct MHD_Response *r = MHD_create_response_from_buffer(a.body.n, a.body.p, MHD_RESPMEM_MUST_COPY);
 	if (r == NULL)
 		return MHD_NO;
@@ -289,7 +289,7 @@ kms_err_t witness_server_open(const witness_server_options_t *o, witness_server_
 	SCOPED(witness_server_freep) witness_server_t *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for a witness");
-	s->witness = o->witness;
+	s->cosigner = o->cosigner;
 	KMS_TRY(start_daemon(o, &a, s, why));
 	const union MHD_DaemonInfo *port = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT);
 	if (port == NULL)

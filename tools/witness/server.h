@@ -4,7 +4,7 @@
 #ifndef CLAVIGER_TOOLS_WITNESS_SERVER_H
 #define CLAVIGER_TOOLS_WITNESS_SERVER_H
 
-#include "tools/witness/witness.h"
+#include "tools/witness/cosigner.h"
 
 #include <signal.h>
 
@@ -16,7 +16,7 @@
 typedef struct witness_server witness_server_t;
 
 typedef struct witness_server_options {
-	witness_t *witness;
+	cosigner_t *cosigner;
 	const char *listen;   /* an IP literal and a port; port 0: any */
 	const char *tls_cert; /* PEM text, or NULL: plain */
 	const char *tls_key;

@@ -1,4 +1,4 @@
-#include "tools/witness/witness.h"
+#include "tools/witness/cosigner.h"
 
 #include "common/base/failpoint.h"
 #include "common/base/scope.h"
@@ -9,7 +9,7 @@
 
 #define TEXT "text/plain; charset=utf-8"
 
-struct witness {
+struct cosigner {
 	char *dir;
 	int lock_fd;
 	note_signer_t *signer;
@@ -22,7 +22,7 @@ struct witness {
 
 /* --- opening --- */
 
-static size_t log_of(const witness_t *w, const char *origin)
+static size_t log_of(const cosigner_t *w, const char *origin)
 {
 	size_t i = 0;
 	while (i < w->n && strcmp(w->logs[i].name, origin) != 0)
@@ -30,20 +30,20 @@ static size_t log_of(const witness_t *w, const char *origin)
 	return i;
 }
 
-static kms_err_t read_all(witness_t *w, diag_t *why)
+static kms_err_t read_all(cosigner_t *w, diag_t *why)
 {
 	for (size_t i = 0; i < w->n; i++)
 		KMS_TRY(state_read(w->dir, w->logs[i].name, note_signer_vkey(w->signer), &w->known[i], why));
 	return KMS_OK;
 }
 
-kms_err_t witness_open(const char *dir, const note_vkey_t *logs, size_t n, kms_clock_t clock, witness_t **out,
-		       diag_t *why)
+kms_err_t cosigner_open(const char *dir, const note_vkey_t *logs, size_t n, kms_clock_t clock,
+			cosigner_t **out, diag_t *why)
 {
 	if (n == 0 || n > WITNESS_LOGS_MAX)
 		return diag_fail(why, KMS_E_INVALID, "a witness knows 1 to %u keys of logs",
 				 WITNESS_LOGS_MAX);
-	SCOPED(witness_freep) witness_t *w = calloc(1, sizeof *w);
+	SCOPED(cosigner_freep) cosigner_t *w = calloc(1, sizeof *w);
 	if (w == NULL)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for a witness");
 	w->lock_fd = -1;
@@ -63,7 +63,7 @@ kms_err_t witness_open(const char *dir, const note_vkey_t *logs, size_t n, kms_c
 	return KMS_OK;
 }
 
-void witness_freep(witness_t **w)
+void cosigner_freep(cosigner_t **w)
 {
 	if (*w == NULL)
 		return;
@@ -77,21 +77,21 @@ void witness_freep(witness_t **w)
 	*w = NULL;
 }
 
-const note_vkey_t *witness_vkey(const witness_t *w)
+const note_vkey_t *cosigner_vkey(const cosigner_t *w)
 {
 	return note_signer_vkey(w->signer);
 }
 
 /* --- answering --- */
 
-void witness_answer_free(witness_answer_t *a)
+void cosigner_answer_free(cosigner_answer_t *a)
 {
 	buf_free(&a->body);
 }
 
 /* What is kept: the text, the log's own signatures, and ours, so that nobody can fill the file with lines of
  * unknown keys. */
-static kms_err_t compose(const witness_t *w, const judge_request_t *rq, span_t line, buf_t *out)
+static kms_err_t compose(const cosigner_t *w, const judge_request_t *rq, span_t line, buf_t *out)
 {
 	buf_bytes(out, rq->note.text);
 	buf_u8(out, '\n');
@@ -106,7 +106,7 @@ static kms_err_t compose(const witness_t *w, const judge_request_t *rq, span_t l
 	return out->err;
 }
 
-static kms_err_t cosign(witness_t *w, const judge_request_t *rq, judge_known_t *known, buf_t *line,
+static kms_err_t cosign(cosigner_t *w, const judge_request_t *rq, judge_known_t *known, buf_t *line,
 			diag_t *why)
 {
 	SCOPED(buf_free) buf_t note = {.limit = CHECKPOINT_MAX};
@@ -132,8 +132,8 @@ static void tell(verdict_t v, const judge_request_t *rq, const judge_known_t *kn
 			 (const char *)rq->note.sig[0].line.p);
 }
 
-static kms_err_t judge_and_keep(witness_t *w, const judge_request_t *rq, verdict_t *verdict,
-				witness_answer_t *out, diag_t *why)
+static kms_err_t judge_and_keep(cosigner_t *w, const judge_request_t *rq, verdict_t *verdict,
+				cosigner_answer_t *out, diag_t *why)
 {
 	judge_known_t *known = &w->known[log_of(w, rq->checkpoint.origin)];
 	KMS_TRY(judge_request(rq, known, verdict, why));
@@ -147,7 +147,7 @@ static kms_err_t judge_and_keep(witness_t *w, const judge_request_t *rq, verdict
 	return out->body.err;
 }
 
-static kms_err_t answer(witness_t *w, span_t body, witness_answer_t *out, diag_t *why)
+static kms_err_t answer(cosigner_t *w, span_t body, cosigner_answer_t *out, diag_t *why)
 {
 	SCOPED(freep) judge_request_t *rq = malloc(sizeof *rq);
 	verdict_t verdict = VERDICT_MALFORMED;
@@ -166,14 +166,14 @@ static kms_err_t answer(witness_t *w, span_t body, witness_answer_t *out, diag_t
 	return out->body.err;
 }
 
-void witness_add_checkpoint(witness_t *w, span_t body, witness_answer_t *out)
+void cosigner_add_checkpoint(cosigner_t *w, span_t body, cosigner_answer_t *out)
 {
 	diag_t why = {{0}};
-	*out = (witness_answer_t){.content_type = TEXT};
+	*out = (cosigner_answer_t){.content_type = TEXT};
 	kms_err_t e = answer(w, body, out, &why);
 	if (e == KMS_OK)
 		return;
 	log_error("a checkpoint could not be cosigned (%s): %s", kms_err_name(e), why.text);
 	buf_free(&out->body);
-	*out = (witness_answer_t){.status = 500, .content_type = TEXT};
+	*out = (cosigner_answer_t){.status = 500, .content_type = TEXT};
 }

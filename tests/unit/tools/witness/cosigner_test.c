@@ -1,4 +1,4 @@
-#include "tools/witness/witness.h"
+#include "tools/witness/cosigner.h"
 
 #include "common/base/scope.h"
 #include "tests/support/iofail.h"
@@ -25,22 +25,22 @@ static int64_t fixed_ms(void *ctx)
 
 static const kms_clock_t fixed = {fixed_ms, NULL};
 
-static witness_t *open_witness(void)
+static cosigner_t *open_cosigner(void)
 {
-	witness_t *w = NULL;
+	cosigner_t *w = NULL;
 	diag_t why = {{0}};
-	if (witness_open(dir, note_signer_vkey(signer), 1, fixed, &w, &why) != KMS_OK)
+	if (cosigner_open(dir, note_signer_vkey(signer), 1, fixed, &w, &why) != KMS_OK)
 		fail_msg("%s", why.text);
 	return w;
 }
 
 /* The status; a 200's cosignature is verified over the checkpoint that was sent. */
-static unsigned ask(witness_t *w, uint64_t old, uint64_t size, uint64_t *known)
+static unsigned ask(cosigner_t *w, uint64_t old, uint64_t size, uint64_t *known)
 {
 	SCOPED(buf_free) buf_t body = BUF_INIT;
-	SCOPED(witness_answer_free) witness_answer_t a = {.status = 0};
+	SCOPED(cosigner_answer_free) cosigner_answer_t a = {.status = 0};
 	request_make(signer, old, old < size ? old : 0, size, &body);
-	witness_add_checkpoint(w, buf_span(&body), &a);
+	cosigner_add_checkpoint(w, buf_span(&body), &a);
 	if (a.status == 409) {
 		assert_string_equal(a.content_type, "text/x.tlog.size");
 		assert_non_null(known);
@@ -71,38 +71,38 @@ static void test_answers(void **state)
 {
 	(void)state;
 	uint64_t known = 99;
-	witness_t *w = open_witness();
+	cosigner_t *w = open_cosigner();
 	assert_int_equal(ask(w, 0, 5, NULL), 200);
 	assert_int_equal(ask(w, 0, 9, &known), 409);
 	assert_int_equal(known, 5);
 	assert_int_equal(ask(w, 5, 9, NULL), 200);
 	assert_int_equal(ask(w, 9, 9, NULL), 200);
 	assert_int_equal(ask(w, 9, 5, NULL), 400);
-	witness_freep(&w);
-	w = open_witness(); /* it remembers */
+	cosigner_freep(&w);
+	w = open_cosigner(); /* it remembers */
 	assert_int_equal(ask(w, 5, 12, &known), 409);
 	assert_int_equal(known, 9);
 	assert_int_equal(ask(w, 9, 12, NULL), 200);
-	SCOPED(witness_answer_free) witness_answer_t a = {.status = 0};
-	witness_add_checkpoint(w, span_str("nonsense"), &a);
+	SCOPED(cosigner_answer_free) cosigner_answer_t a = {.status = 0};
+	cosigner_add_checkpoint(w, span_str("nonsense"), &a);
 	assert_int_equal(a.status, 400);
 	assert_true(a.body.n > 0);
-	witness_freep(&w);
+	cosigner_freep(&w);
 }
 
 static void test_opening(void **state)
 {
 	(void)state;
-	witness_t *one = open_witness(), *two = NULL;
+	cosigner_t *one = open_cosigner(), *two = NULL;
 	diag_t why = {{0}};
-	assert_int_equal(witness_open(dir, note_signer_vkey(signer), 1, fixed, &two, &why), KMS_E_CONFLICT);
+	assert_int_equal(cosigner_open(dir, note_signer_vkey(signer), 1, fixed, &two, &why), KMS_E_CONFLICT);
 	assert_int_equal(ask(one, 0, 5, NULL), 200);
-	witness_freep(&one);
-	assert_int_equal(witness_open(dir, note_signer_vkey(signer), 0, fixed, &two, &why), KMS_E_INVALID);
-	assert_int_equal(witness_open(top, note_signer_vkey(signer), 1, fixed, &two, &why), KMS_E_NOTFOUND);
+	cosigner_freep(&one);
+	assert_int_equal(cosigner_open(dir, note_signer_vkey(signer), 0, fixed, &two, &why), KMS_E_INVALID);
+	assert_int_equal(cosigner_open(top, note_signer_vkey(signer), 1, fixed, &two, &why), KMS_E_NOTFOUND);
 	/* what it kept is damaged: it does not start, and does not begin anew */
 	assert_int_equal(state_write(dir, LOG_NAME, span_str(""), NULL), KMS_OK);
-	assert_int_equal(witness_open(dir, note_signer_vkey(signer), 1, fixed, &two, &why), KMS_E_INTEGRITY);
+	assert_int_equal(cosigner_open(dir, note_signer_vkey(signer), 1, fixed, &two, &why), KMS_E_INTEGRITY);
 	assert_non_null(strstr(why.text, "damaged"));
 	assert_null(two);
 }
@@ -114,7 +114,7 @@ static void test_failing_disk(void **state)
 	(void)state;
 	uint64_t size = 4, known = 0;
 	unsigned failures = 0;
-	witness_t *w = open_witness();
+	cosigner_t *w = open_cosigner();
 	assert_int_equal(ask(w, 0, size, NULL), 200);
 	static const iofail_call_t calls[] = {IOFAIL_WRITE, IOFAIL_FSYNC, IOFAIL_FDATASYNC};
 	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
@@ -131,11 +131,11 @@ static void test_failing_disk(void **state)
 				break;
 		}
 	assert_in_range(failures, 2, 20);
-	witness_freep(&w);
-	w = open_witness();
+	cosigner_freep(&w);
+	w = open_cosigner();
 	assert_int_equal(ask(w, 0, 1, &known), 409);
 	assert_true(known == size);
-	witness_freep(&w);
+	cosigner_freep(&w);
 }
 
 /* Killed between the write and the answer, and before the write: the restarted witness is at the old or at
@@ -146,35 +146,35 @@ static void killed_at(iofail_call_t call, unsigned nth, uint64_t *size)
 	pid_t child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
-		witness_t *w = NULL;
-		if (witness_open(dir, note_signer_vkey(signer), 1, fixed, &w, NULL) != KMS_OK)
+		cosigner_t *w = NULL;
+		if (cosigner_open(dir, note_signer_vkey(signer), 1, fixed, &w, NULL) != KMS_OK)
 			_exit(1);
 		SCOPED(buf_free) buf_t body = BUF_INIT;
-		witness_answer_t a;
+		cosigner_answer_t a;
 		request_make(signer, *size, *size, *size + 2, &body);
 		iofail_kill(call, nth);
-		witness_add_checkpoint(w, buf_span(&body), &a);
+		cosigner_add_checkpoint(w, buf_span(&body), &a);
 		_exit(0);
 	}
 	int status = 0;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0);
-	witness_t *w = open_witness();
+	cosigner_t *w = open_cosigner();
 	uint64_t known = 0;
 	assert_int_equal(ask(w, 0, *size, &known), 409);
 	assert_true(known == *size || known == *size + 2);
 	assert_int_equal(ask(w, known, *size + 2, NULL), 200);
 	*size += 2;
-	witness_freep(&w);
+	cosigner_freep(&w);
 }
 
 static void test_killed(void **state)
 {
 	(void)state;
 	uint64_t size = 3;
-	witness_t *w = open_witness();
+	cosigner_t *w = open_cosigner();
 	assert_int_equal(ask(w, 0, size, NULL), 200);
-	witness_freep(&w);
+	cosigner_freep(&w);
 	static const iofail_call_t calls[] = {IOFAIL_WRITE, IOFAIL_FSYNC, IOFAIL_FDATASYNC};
 	for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
 		for (unsigned nth = 1; nth < 4; nth++)
@@ -187,7 +187,7 @@ static void test_killed(void **state)
 #define TARGETS 12U
 
 typedef struct racer {
-	witness_t *w;
+	cosigner_t *w;
 	buf_t body[TARGETS];
 	atomic_uint *cosigned;
 } racer_t;
@@ -197,8 +197,8 @@ static void *race(void *arg)
 {
 	racer_t *r = arg;
 	for (size_t i = 0; i < TARGETS; i++) {
-		SCOPED(witness_answer_free) witness_answer_t a = {.status = 0};
-		witness_add_checkpoint(r->w, buf_span(&r->body[i]), &a);
+		SCOPED(cosigner_answer_free) cosigner_answer_t a = {.status = 0};
+		cosigner_add_checkpoint(r->w, buf_span(&r->body[i]), &a);
 		if (a.status == 200)
 			(void)atomic_fetch_add(r->cosigned, 1);
 		else if (a.status != 409)
@@ -210,7 +210,7 @@ static void *race(void *arg)
 static void test_race(void **state)
 {
 	(void)state;
-	witness_t *w = open_witness();
+	cosigner_t *w = open_cosigner();
 	atomic_uint cosigned = 0;
 	static racer_t r[THREADS];
 	pthread_t t[THREADS];
@@ -231,7 +231,7 @@ static void test_race(void **state)
 	for (size_t i = 0; i < THREADS; i++)
 		for (size_t k = 0; k < TARGETS; k++)
 			buf_free(&r[i].body[k]);
-	witness_freep(&w);
+	cosigner_freep(&w);
 }
 
 static int set_up(void **state)
