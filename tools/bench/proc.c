@@ -15,7 +15,8 @@
 #define START_MS  15000
 #define STOP_MS   10000
 #define STEP_MS   5
-#define ARGS_MAX  12
+#define ARGS_MAX  24
+#define MORE_MAX  12
 #define LOG_LIMIT 65536
 
 static void pause_ms(unsigned ms)
@@ -97,10 +98,13 @@ kms_err_t kms_start(const kms_setup_t *s, kms_process_t *out, diag_t *why)
 {
 	char threads[16];
 	(void)snprintf(threads, sizeof(threads), "%u", s->threads);
-	char *argv[ARGS_MAX] = {
-		word(s->program),  word("run"),      word("--dir"),
-		word(s->dir),      word("--listen"), word("127.0.0.1:0"),
-		word("--threads"), threads,          word(s->commit_each ? "--commit-each" : NULL)};
+	char *argv[ARGS_MAX] = {word(s->program), word("run"),         word("--dir"),     word(s->dir),
+				word("--listen"), word("127.0.0.1:0"), word("--threads"), threads};
+	size_t n = 8;
+	if (s->commit_each)
+		argv[n++] = word("--commit-each");
+	for (size_t i = 0; s->more != NULL && s->more[i] != NULL && i < MORE_MAX; i++)
+		argv[n++] = word(s->more[i]);
 	off_t from = size_of(s->log);
 	kms_process_t p = {0};
 	KMS_TRY(spawn(s, argv, &p.pid, why));

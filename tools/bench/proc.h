@@ -21,6 +21,7 @@ typedef struct kms_setup {
 	unsigned slow_ms;     /* what each flush takes with it */
 	unsigned threads;
 	bool commit_each;
+	const char *const *more; /* further arguments of `run`, a NULL behind them; or NULL */
 } kms_setup_t;
 
 KMS_MUST kms_init(const kms_setup_t *s, diag_t *why);
