@@ -202,6 +202,11 @@ pending_t *fixture_submit(fixture_t *f, const ask_t *a, kms_err_t *e)
 	(void)snprintf(r.request_id, sizeof r.request_id, "%032x", atomic_fetch_add(&f->requests, 1));
 	fill_path(&r, a->path);
 	fill_query(&r, a->query);
+	if (a->refused_status != 0) {
+		r.refused = a->refused_status == 404 ? KMS_E_NOTFOUND : KMS_E_INVALID;
+		r.refused_status = a->refused_status;
+		(void)snprintf(r.why.text, sizeof r.why.text, "the edge says why");
+	}
 	if (a->idem != NULL)
 		copy_part(r.idempotency_key, sizeof r.idempotency_key, a->idem, strlen(a->idem));
 	if (a->body != NULL)

@@ -67,6 +67,7 @@ typedef struct ask {
 	const char *idem;    /* Idempotency-Key */
 	uint64_t index;
 	tile_t tile;
+	int refused_status; /* the edge refuses it; 0: it does not */
 } ask_t;
 
 typedef struct answer {
