@@ -38,7 +38,7 @@ static const char *const reasons[] = {"bad-certificate",
 				      "stopping",
 				      "too-large",
 				      "too-many-requests",
-				      "witness-lag"};
+				      "witness-behind"};
 #define REASONS (COUNT(reasons) + 1)
 
 static const char *const kinds[METRICS_KINDS] = {"release", "poll", "other"};
