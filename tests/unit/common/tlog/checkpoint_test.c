@@ -89,6 +89,21 @@ static void test_signed(void **state)
 	assert_int_equal(checkpoint_sign(&c, s, &b), KMS_E_INVALID);
 }
 
+/* The key signs, and the text is of another log. */
+static void test_another_origin(void **state)
+{
+	(void)state;
+	static const char text[] = "other.example\n20852163\n" ROOT;
+	SCOPED(note_signer_freep) note_signer_t *s = fixture_signer(LOG_NAME, NOTE_ED25519);
+	SCOPED(buf_free) buf_t b = BUF_INIT;
+	checkpoint_t c;
+	diag_t why = {{0}};
+	buf_printf(&b, "%s\n", text);
+	assert_int_equal(note_sign(s, span_str(text), 0, &b), KMS_OK);
+	assert_int_equal(checkpoint_open(buf_span(&b), note_signer_vkey(s), &c, NULL, &why), KMS_E_INTEGRITY);
+	assert_non_null(strstr(why.text, "other.example"));
+}
+
 /* A signature of the key under a text that is no checkpoint, and too much of it. */
 static void test_signed_nonsense(void **state)
 {
@@ -111,6 +126,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_signed),
+		cmocka_unit_test(test_another_origin),
 		cmocka_unit_test(test_signed_nonsense),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,6 +174,11 @@ static void test_sizes_at_the_end(void **state)
 	assert_int_equal(merkle_verify_consistency(UINT64_MAX - 1, UINT64_MAX, proof[0], 64, h, h),
 			 KMS_E_INTEGRITY);
 	assert_int_equal(merkle_verify_inclusion(0, 0, h, NULL, 0, h), KMS_E_INTEGRITY);
+	/* a root is no leaf of its own tree */
+	assert_int_equal(merkle_verify_inclusion(0, 2, h, NULL, 0, h), KMS_E_INTEGRITY);
+	assert_int_equal(merkle_verify_inclusion(0, 1, h, NULL, 0, h), KMS_OK);
+	assert_int_equal(merkle_verify_consistency(1, 2, NULL, 0, h, h), KMS_E_INTEGRITY);
+	assert_int_equal(merkle_verify_consistency(3, 4, proof[0], 1, h, h), KMS_E_INTEGRITY);
 	assert_int_equal(merkle_verify_inclusion(UINT64_MAX, UINT64_MAX, h, proof[0], 64, h),
 			 KMS_E_INTEGRITY);
 	assert_int_equal(merkle_verify_inclusion(UINT64_MAX - 1, UINT64_MAX, h, proof[0], 64, h),
