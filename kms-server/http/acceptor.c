@@ -91,11 +91,12 @@ static void accept_batch(acceptor_t *a, int listener)
 	}
 }
 
-/* Full: those that only keep a connection warm make room; otherwise newcomers wait in the kernel's queue. */
+/* Full: those that only keep a connection warm make room, or do not get on with their handshake; otherwise
+ * newcomers wait in the kernel's queue. */
 static void make_room(acceptor_t *a)
 {
 	warn_seldom(a, "as many as allowed are open");
-	for (int i = 0; i < SHED && conns_shed_idle(a->conns); i++) {
+	for (int i = 0; i < SHED && conns_shed(a->conns); i++) {
 	}
 }
 

@@ -23,7 +23,7 @@ typedef struct slot {
 	bool adopted;    /* somebody will call conns_close */
 	bool shut;
 	conn_phase_t phase;
-	int64_t deadline_ms; /* CLOCK_MONOTONIC */
+	int64_t since_ms, deadline_ms; /* CLOCK_MONOTONIC */
 	source_t *source;
 } slot_t;
 
@@ -219,13 +219,15 @@ static void slot_shut(conns_t *c, slot_t *s)
 static void slot_phase(conns_t *c, slot_t *s, conn_phase_t phase)
 {
 	s->phase = phase;
+	s->since_ms = now_ms();
 	switch (phase) {
+	case CONN_HANDSHAKE:
 	case CONN_REQUEST:
 	case CONN_ANSWER:
-		s->deadline_ms = now_ms() + c->limits.request_ms;
+		s->deadline_ms = s->since_ms + c->limits.request_ms;
 		break;
 	case CONN_IDLE:
-		s->deadline_ms = now_ms() + c->limits.idle_ms;
+		s->deadline_ms = s->since_ms + c->limits.idle_ms;
 		break;
 	case CONN_WAITING:
 		s->deadline_ms = INT64_MAX;
@@ -247,7 +249,7 @@ static kms_err_t slot_new(conns_t *c, int fd, const struct sockaddr_storage *fro
 	KMS_TRY(source_take(c, &origin, &s->source));
 	s->fd = fd;
 	s->cookie = socket_cookie(fd);
-	slot_phase(c, s, CONN_REQUEST);
+	slot_phase(c, s, CONN_HANDSHAKE);
 	c->open++;
 	c->by_fd[fd] = TAKE(s);
 	return KMS_OK;
@@ -263,20 +265,39 @@ bool conns_room(conns_t *c)
 	return room;
 }
 
-bool conns_shed_idle(conns_t *c)
+/* The one that is longest in its phase, of those that have been so since `since`. */
+static slot_t *oldest_in(const conns_t *c, conn_phase_t phase, int64_t since)
 {
-	(void)pthread_mutex_lock(&c->lock);
 	slot_t *oldest = NULL;
 	for (size_t i = 0; i < c->fds; i++) {
 		slot_t *s = c->by_fd[i];
-		if (s != NULL && s->phase == CONN_IDLE && !s->shut &&
-		    (oldest == NULL || s->deadline_ms < oldest->deadline_ms))
+		if (s != NULL && s->phase == phase && !s->shut && s->since_ms <= since &&
+		    (oldest == NULL || s->since_ms < oldest->since_ms))
 			oldest = s;
 	}
-	if (oldest != NULL)
-		slot_shut(c, oldest);
+	return oldest;
+}
+
+/* Who makes room for others, the first of these first, and after how long. */
+static const struct {
+	conn_phase_t phase;
+	int64_t ms;
+} shed_order[] = {{CONN_IDLE, 0},
+		  {CONN_HANDSHAKE, CONNS_HANDSHAKE_MS},
+		  {CONN_REQUEST, CONNS_SLOW_MS},
+		  {CONN_ANSWER, CONNS_SLOW_MS}};
+
+bool conns_shed(conns_t *c)
+{
+	slot_t *s = NULL;
+	(void)pthread_mutex_lock(&c->lock);
+	int64_t now = now_ms();
+	for (size_t i = 0; s == NULL && i < sizeof shed_order / sizeof shed_order[0]; i++)
+		s = oldest_in(c, shed_order[i].phase, now - shed_order[i].ms);
+	if (s != NULL)
+		slot_shut(c, s);
 	(void)pthread_mutex_unlock(&c->lock);
-	return oldest != NULL;
+	return s != NULL;
 }
 
 kms_err_t conns_admit(conns_t *c, int fd, const struct sockaddr_storage *from)
@@ -331,13 +352,23 @@ size_t conns_open(conns_t *c)
 	return open;
 }
 
+/* While there is little room left, those that do not get on have less time. */
+static bool is_stuck(const slot_t *s, int64_t now)
+{
+	bool handshake = s->phase == CONN_HANDSHAKE && now - s->since_ms >= CONNS_HANDSHAKE_MS;
+	bool slow =
+		(s->phase == CONN_REQUEST || s->phase == CONN_ANSWER) && now - s->since_ms >= CONNS_SLOW_MS;
+	return handshake || slow;
+}
+
 size_t conns_reap(conns_t *c)
 {
 	(void)pthread_mutex_lock(&c->lock);
 	int64_t now = now_ms();
+	bool crowded = c->open > c->limits.all / 4 * 3;
 	for (size_t i = 0; i < c->fds; i++) {
 		slot_t *s = c->by_fd[i];
-		if (s != NULL && !s->shut && s->deadline_ms <= now)
+		if (s != NULL && !s->shut && (s->deadline_ms <= now || (crowded && is_stuck(s, now))))
 			slot_shut(c, s);
 	}
 	size_t open = c->open;

@@ -16,10 +16,12 @@
 typedef struct conns conns_t;
 
 typedef enum conn_phase {
-	CONN_REQUEST, /* handshake, headers, body: the request's deadline */
-	CONN_WAITING, /* suspended in the core: no deadline of ours, core has its own for long polls */
-	CONN_ANSWER,  /* the answer is on its way: the request's deadline anew, for those who do not read */
-	CONN_IDLE     /* kept alive between two requests */
+	CONN_HANDSHAKE, /* from accept(): the request's deadline, and those that take long make room for
+			   others */
+	CONN_REQUEST,   /* headers, body: the request's deadline */
+	CONN_WAITING,   /* suspended in the core: no deadline of ours, core has its own for long polls */
+	CONN_ANSWER,    /* the answer is on its way: the request's deadline anew, for those who do not read */
+	CONN_IDLE       /* kept alive between two requests */
 } conn_phase_t;
 
 typedef struct conn {
@@ -42,8 +44,12 @@ void conns_freep(conns_t **c);
 
 /* True when no more than the limit are open: then conns_admit may be called. */
 bool conns_room(conns_t *c);
-/* Shuts down the connection that has been idle longest, so that a new one finds room. False: none is idle. */
-bool conns_shed_idle(conns_t *c);
+/* Shuts down one connection, so that a new one finds room: the one that has been idle longest, or else one
+ * that does not get on, with its handshake first, then with its request or with reading its answer. False:
+ * there is none. */
+#define CONNS_HANDSHAKE_MS 1000
+#define CONNS_SLOW_MS      3000
+bool conns_shed(conns_t *c);
 
 /* Takes note of a connection just accepted. FULL: too many from this source. INVALID: not an IP address. */
 KMS_MUST conns_admit(conns_t *c, int fd, const struct sockaddr_storage *from);
@@ -57,8 +63,8 @@ void conns_close(conns_t *c, conn_t *conn);
 void conns_phase(conns_t *c, conn_t *conn, conn_phase_t phase);
 /* How many are open. */
 size_t conns_open(conns_t *c);
-/* Shuts down those past their deadline; libmicrohttpd then sees the end of the stream. Returns how many are
- * open. */
+/* Shuts down those past their deadline, and when more than three quarters of all are open also those that do
+ * not get on (as above); libmicrohttpd then sees the end of the stream. Returns how many are open. */
 size_t conns_reap(conns_t *c);
 
 #endif

@@ -18,7 +18,7 @@
 
 #define ROUNDS_MAX 15U
 #define GOAL       0.5
-#define WARM_MS    500
+#define WARM_MS    1500
 
 typedef struct settings {
 	const char *server, *parent;

@@ -195,6 +195,32 @@ static void test_idle_make_room(void **state)
 	edge_stop(f);
 }
 
+/* As many as are allowed say nothing, or only half of a request: a node gets in all the same, and soon. */
+static void test_silent_make_room(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &(http_options_t){.max_connections = 6});
+	tls_client_t half[3];
+	tls_answer_t a;
+	int silent[3];
+	for (size_t i = 0; i < 3; i++) {
+		silent[i] = tcp_open(f->port);
+		assert_true(tls_open(f->port, NULL, NULL, NULL, &half[i]));
+		assert_true(tls_send_text(&half[i], "GET /v1/customers HTTP/1.1\r\nX-Slow: "));
+	}
+	int64_t from = edge_now_ms();
+	for (size_t i = 0; i < 4; i++) {
+		edge_ask(f, &f->ours.node, LIST, &a);
+		assert_int_equal(a.status, 200);
+	}
+	assert_in_range(edge_now_ms() - from, 0, 4000);
+	for (size_t i = 0; i < 3; i++) {
+		(void)close(silent[i]);
+		tls_close(&half[i]);
+	}
+	edge_stop(f);
+}
+
 static void test_idle_ends(void **state)
 {
 	edge_fixture_t *f = *state;
@@ -363,6 +389,7 @@ int main(void)
 		cmocka_unit_test(test_waiting_has_no_deadline),
 		cmocka_unit_test(test_client_vanishes_while_waiting),
 		cmocka_unit_test(test_idle_make_room),
+		cmocka_unit_test(test_silent_make_room),
 		cmocka_unit_test(test_idle_ends),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_stop_under_load),
