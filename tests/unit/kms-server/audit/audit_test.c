@@ -120,6 +120,20 @@ static void test_a_changed_store_is_not_opened(void **state)
 	}
 }
 
+/* An event and its leaf changed together: only the signed root tells. */
+static void test_event_and_leaf_changed_together(void **state)
+{
+	log_fixture_t *f = *state;
+	uint8_t leaf[MERKLE_HASH_LEN];
+	diag_t why = {""};
+	log_grow(f, 300, 30);
+	MUST(merkle_leaf(span_str("another"), leaf));
+	put_raw(f, STORE_EVENTS, 290, span_str("another"));
+	put_raw(f, STORE_LEAVES, 290, span_of(leaf, sizeof leaf));
+	assert_int_equal(log_reopen(f, &why), KMS_E_INTEGRITY);
+	assert_non_null(strstr(why.text, "checkpoint"));
+}
+
 static void test_another_key_does_not_open_it(void **state)
 {
 	log_fixture_t *f = *state;
@@ -207,6 +221,7 @@ int main(void)
 		T(test_rolled_back),
 		T(test_sealing_reads_back),
 		T(test_a_changed_store_is_not_opened),
+		T(test_event_and_leaf_changed_together),
 		T(test_another_key_does_not_open_it),
 		T(test_too_large),
 		T(test_waiting),

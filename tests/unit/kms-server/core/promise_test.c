@@ -337,6 +337,13 @@ static void test_older_database(void **state)
 	assert_int_equal(fixture_start(f, &why), KMS_E_INTEGRITY);
 	assert_non_null(strstr(why.text, "older"));
 	assert_null(f->core);
+	/* what a witness has cosigned tells it too, when the mark was put back with the database */
+	char mark[TMPDIR_CAP], cosigned[TMPDIR_CAP];
+	tmpdir_path(f->dir, LOG_MARK, mark);
+	tmpdir_path(f->dir, LOG_COSIGNED, cosigned);
+	assert_int_equal(rename(mark, cosigned), 0);
+	assert_int_equal(fixture_start(f, &why), KMS_E_INTEGRITY);
+	assert_non_null(strstr(why.text, LOG_COSIGNED));
 	f->store = newest;
 	assert_int_equal(fixture_start(f, &why), KMS_OK);
 	store_close(old);
