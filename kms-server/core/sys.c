@@ -56,6 +56,9 @@ kms_err_t op_unseal(op_t *op)
 	unseal_body_t b = {""};
 	diag_t why = {""};
 	KMS_TRY(op_read(op, fields, 1, &b));
+	if (b.share[0] == '\0' && json_object_get(op->body, "share") != NULL)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
+				 "share is empty: leave it out to ask how the seal is.");
 	if (!keyring_sealed(op->core->keys) || op->core->seal == NULL)
 		return op_seal_status(op);
 	kms_err_t e = b.share[0] != '\0' ? offer(op, &b) : KMS_OK;

@@ -62,7 +62,7 @@ static void test_wrong_shares(void **state)
 	fixture_t *f = setup_shamir();
 	char text[300];
 	span_t good = secret_span(f->share[0]);
-	static const char *const wrong[] = {"x", "clvs1-2-1-00-00", "clvs1-2-1", "share"};
+	static const char *const wrong[] = {"", "x", "clvs1-2-1-00-00", "clvs1-2-1", "share"};
 	for (size_t i = 0; i < COUNT(wrong); i++) {
 		answer_t a = offer(f, 400, span_str(wrong[i]));
 		answer_free(&a);

@@ -11,6 +11,7 @@ struct core_job {
 	core_done_t done;
 	void *ctx;
 	int refused_status;
+	bool tile;
 	char why[64];
 	char request_id[33];
 };
@@ -142,6 +143,7 @@ kms_err_t core_submit(core_t *c, const core_request_t *r, core_done_t done, void
 		j->ctx = ctx;
 		j->refused_status = r->refused != KMS_OK ? r->refused_status : 0;
 		(void)snprintf(j->why, sizeof j->why, "%.63s", r->why.text);
+		j->tile = r->tile.width > 0;
 		memcpy(j->request_id, r->request_id, sizeof j->request_id);
 		take_note(c, r);
 		core_job_t **at = &c->waiting;
@@ -164,7 +166,9 @@ void core_finish(core_t *c, core_job_t *job, core_reply_t *out)
 				      .content_type = "application/problem+json"};
 		buf_printf(&out->body, "refused %s %s", job->request_id, job->why);
 	} else {
-		*out = (core_reply_t){.status = 200, .content_type = "application/json"};
+		*out = (core_reply_t){.status = 200,
+				      .content_type = "application/json",
+				      .cache = job->tile ? FAKE_TILE_CACHE : NULL};
 		buf_str(&out->body, "{\"ok\":true}");
 	}
 	free(job);

@@ -5,6 +5,9 @@
 
 #include "kms-server/core/core.h"
 
+/* What it answers to a request for a tile. */
+#define FAKE_TILE_CACHE "private, max-age=7"
+
 core_t *fake_core_new(void);
 void fake_core_free(core_t *c);
 

@@ -52,6 +52,27 @@ static void test_answer(void **state)
 	edge_stop(f);
 }
 
+/* What core says of caches goes out, once; where it says nothing, nothing is kept. */
+static void test_caches(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &usual);
+	tls_answer_t a;
+	edge_ask(f, &f->ours.node, REQ("GET", "/v1/audit/log/tile/entries/x001/067.p/12", ""), &a);
+	fake_seen_t s = seen(f);
+	assert_int_equal(s.last.op, OP_LOG_ENTRIES);
+	assert_int_equal(s.last.tile.level, TILE_ENTRIES);
+	assert_int_equal(s.last.tile.index, 1067);
+	assert_int_equal(s.last.tile.width, 12);
+	assert_non_null(strcasestr(a.head, "\r\nCache-Control: " FAKE_TILE_CACHE "\r\n"));
+	assert_null(strcasestr(a.head, "no-store"));
+	edge_ask(f, &f->ours.node, REQ("GET", "/v1/audit/log/tile/0/1", ""), &a);
+	assert_int_equal(a.status, 400);
+	assert_int_equal(seen(f).last.tile.width, 0);
+	assert_non_null(strcasestr(a.head, "\r\nCache-Control: no-store\r\n"));
+	edge_stop(f);
+}
+
 /* --- who is calling --- */
 
 static void test_callers(void **state)
@@ -377,6 +398,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_answer),
+		cmocka_unit_test(test_caches),
 		cmocka_unit_test(test_callers),
 		cmocka_unit_test(test_stranger_may_enrol),
 		cmocka_unit_test(test_connection_does_not_outlive_certificate),
