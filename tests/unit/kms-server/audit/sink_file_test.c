@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <cmocka.h>
 
@@ -315,6 +317,29 @@ static void test_no_space(void **state)
 	assert_file(w.path, "", 0, 9);
 }
 
+/* A write that stops in the middle of a line, and the next one that fails: at each length. */
+static void test_a_batch_that_fits_in_part(void **state)
+{
+	(void)state;
+	SCOPED(close_world) world_t w;
+	SCOPED(buf_free) buf_t five = BUF_INIT;
+	struct rlimit old;
+	open_world(&w);
+	lines(0, 5, &five);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	for (size_t more = 0; more < 60; more++) {
+		const struct rlimit low = {.rlim_cur = five.n + more, .rlim_max = old.rlim_max};
+		(void)unlink(w.path);
+		assert_int_equal(take(&w, 0, 5, NULL), KMS_OK);
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+		assert_int_equal(take(&w, 5, 9, NULL), KMS_E_IO);
+		assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+		assert_file(w.path, "", 0, 5);
+		assert_int_equal(take(&w, 5, 9, NULL), KMS_OK);
+		assert_file(w.path, "", 0, 9);
+	}
+}
+
 static void test_a_flush_that_fails(void **state)
 {
 	(void)state;
@@ -338,6 +363,7 @@ static void test_a_flush_that_fails(void **state)
 
 int main(void)
 {
+	(void)signal(SIGXFSZ, SIG_IGN);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_rotation),
@@ -349,6 +375,7 @@ int main(void)
 		cmocka_unit_test(test_names_that_are_no_files),
 		cmocka_unit_test(test_settings),
 		cmocka_unit_test(test_no_space),
+		cmocka_unit_test(test_a_batch_that_fits_in_part),
 		cmocka_unit_test(test_a_flush_that_fails),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
