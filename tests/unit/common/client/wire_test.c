@@ -198,7 +198,8 @@ static void test_a_peer_that_reads_nothing(void **state)
 	SCOPED(wire_freep) wire_t *s = NULL;
 	char address[32];
 	diag_t why = {{0}};
-	SCOPED(closep) int fd = deaf_listener(address);
+	SCOPED(closep) int listener = deaf_listener(address);
+	assert_true(listener >= 0);
 	const wire_options_t o = {.address = address, .connect_s = 5};
 	assert_int_equal(wire_connect(&o, &s, NULL), KMS_OK);
 	int64_t began = now_ms();
@@ -224,7 +225,8 @@ static void test_stop_ends_the_waits(void **state)
 	char address[32];
 	atomic_bool stopping = false;
 	pthread_t t;
-	SCOPED(closep) int fd = deaf_listener(address);
+	SCOPED(closep) int listener = deaf_listener(address);
+	assert_true(listener >= 0);
 	wire_options_t o = {.address = address, .connect_s = 30, .stop = &stopping};
 	assert_int_equal(wire_connect(&o, &s, NULL), KMS_OK);
 	assert_int_equal(pthread_create(&t, NULL, stop_soon, &stopping), 0);
