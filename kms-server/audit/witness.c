@@ -116,17 +116,21 @@ static void take_line(member_t *m, uint64_t round, buf_t *line)
 		m->all->fresh = true;
 }
 
+/* Reported first: who sees the cosigned checkpoint, or waits for the first answer, sees how the witness is.
+ * What is read of m before the lock is written by this thread alone. */
 static void settle(member_t *m, peer_result_t result, uint64_t round, buf_t *line, const diag_t *why)
 {
 	witness_t *w = m->all;
-	(void)pthread_mutex_lock(&w->lock);
-	bool was_ok = m->ok, was_conflict = m->conflict, first = !m->asked;
-	m->ok = result == PEER_COSIGNED;
+	bool ok = result == PEER_COSIGNED, was_ok = m->ok && (m->asked || !ok), was_conflict = m->conflict;
 	/* stays until it cosigns again: that it is not reached now says nothing else */
-	m->conflict = result == PEER_CONFLICT || (was_conflict && !m->ok);
-	bool conflict = m->conflict;
+	bool conflict = result == PEER_CONFLICT || (was_conflict && !ok);
+	audit_party_report(w->audit, m->slot, peer_size(m->peer), conflict, ok ? NULL : why->text,
+			   clock_now(&w->clock));
+	(void)pthread_mutex_lock(&w->lock);
+	m->ok = ok;
+	m->conflict = conflict;
 	m->why = *why;
-	if (m->ok) {
+	if (ok) {
 		take_line(m, round, line);
 	} else {
 		m->failures += m->failures < 32;
@@ -135,9 +139,7 @@ static void settle(member_t *m, peer_result_t result, uint64_t round, buf_t *lin
 	m->asked = true;
 	(void)pthread_cond_broadcast(&w->change);
 	(void)pthread_mutex_unlock(&w->lock);
-	tell(m, result, was_ok && !(first && m->ok), was_conflict, why);
-	audit_party_report(w->audit, m->slot, peer_size(m->peer), conflict,
-			   result == PEER_COSIGNED ? NULL : why->text, clock_now(&w->clock));
+	tell(m, result, was_ok, was_conflict, why);
 }
 
 /* Waits for a round that it has not cosigned. False: it is over. */
