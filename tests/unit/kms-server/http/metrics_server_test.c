@@ -180,7 +180,7 @@ static void test_slow_clients(void **state)
 		open = send(fd[0], "G", 1, MSG_NOSIGNAL) == 1 && poll(&p, 1, 200) == 0;
 	}
 	assert_false(open);
-	assert_true(now_ms() - began > METRICS_SERVER_MS - 1500);
+	assert_true(now_ms() - began > 500); /* all places are taken: sooner than with room left */
 	for (size_t i = 0; i < COUNT(fd); i++)
 		closep(&fd[i]);
 	ask(f, "GET /metrics" HOST, out, sizeof out);
