@@ -164,5 +164,7 @@ static const command_t commands[] = {
 	 audit_follow},
 	{"verify", "", "proves that nothing in a log was changed, dropped or slipped in", 0, 0,
 	 audit_verify_flags, AUDIT_VERIFY_N_FLAGS, audit_verify},
+	{"export", "DIR", "a folder for an auditor, which verifies without a network", 1, 1,
+	 audit_export_flags, AUDIT_EXPORT_N_FLAGS, audit_export},
 };
 const noun_t noun_audit = {"audit", "the log of every access", commands, COUNT(commands)};

@@ -7,7 +7,7 @@
 
 #define AUDIT_FOLLOW_N_FLAGS (AUDIT_FILTER_N + 1U)
 #define AUDIT_VERIFY_N_FLAGS 7U
-#define AUDIT_EXPORT_N_FLAGS 5U
+#define AUDIT_EXPORT_N_FLAGS 4U
 
 extern const conf_setting_t audit_follow_flags[AUDIT_FOLLOW_N_FLAGS];
 extern const conf_setting_t audit_verify_flags[AUDIT_VERIFY_N_FLAGS];
