@@ -247,7 +247,10 @@ static kms_err_t read_tile(logsrc_t *s, const tile_t *t, buf_t *buf, tile_t *is,
 	char what[64];
 	entries_below(t, what, sizeof what);
 	tile_format(t, file);
-	return diag_fail(why, KMS_E_INTEGRITY, "%s is missing: %s", file, what);
+	return diag_fail(why, KMS_E_INTEGRITY, "%s is missing: %s%s", file, what,
+			 s->dir < 0 && t->level == TILE_ENTRIES
+				 ? " (an auditor of some customers gets no bundles: --mode customer)"
+				 : "");
 }
 
 /* Where a tile's bytes end says from which entry on its hashes are gone. */
