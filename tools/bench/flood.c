@@ -233,9 +233,10 @@ static kms_err_t run(flood_t *f, diag_t *why)
 {
 	f->deadline_us = load_now_us() + (int64_t)f->set.seconds * 1000000;
 	KMS_TRY(prepare(f, why));
-	printf("%u nodes on %u connections; %u connections of strangers and %u that are silent; %u server "
-	       "threads\n",
-	       f->set.nodes, f->set.connections, f->set.strangers, f->set.silent, f->set.threads);
+	printf("%u nodes on %u connections; %u connections of strangers, %u of rude ones, %u silent; "
+	       "%u server threads\n",
+	       f->set.nodes, f->set.connections, f->set.strangers, f->set.rude, f->set.silent,
+	       f->set.threads);
 	KMS_TRY(compare(f, why));
 	KMS_TRY(flood_alone(f, why));
 	report_memory("after the flood", proc_rss_anon_kib(f->kms.pid));
@@ -254,7 +255,8 @@ static void usage(FILE *out)
 		      "  --nodes N            nodes, each with its own certificate and volume (1000)\n"
 		      "  --connections C      their connections in flight (64)\n"
 		      "  --strangers C        the flood's connections in flight (256)\n"
-		      "  --silent C          silent connections besides (256)\n"
+		      "  --rude C             connections that do not wait for answers (32)\n"
+		      "  --silent C           silent connections besides (256)\n"
 		      "  --rounds N           measured pairs of rounds (5)\n"
 		      "  --alone SECONDS      of the flood without nodes, for what it leaves behind (10)\n"
 		      "  --threads N          HTTPS threads of the server (one a core, at least 2)\n"
@@ -335,6 +337,7 @@ int main(int argc, char **argv)
 			     .nodes = 1000,
 			     .connections = 64,
 			     .strangers = 256,
+			     .rude = 32,
 			     .silent = 256,
 			     .rounds = 5,
 			     .alone = 10,
