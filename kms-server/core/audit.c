@@ -184,8 +184,7 @@ kms_err_t op_audit_get(op_t *op)
 	SCOPED(buf_free) buf_t bytes = BUF_INIT;
 	json_t *event = NULL;
 	KMS_TRY(audit_read(op->core->audit, op->txn, op->rq->index, &bytes));
-	if (!op_may_see_event(op, buf_span(&bytes)))
-		return op_not_found(op);
+	KMS_TRY(op_see_event(op, buf_span(&bytes)));
 	kms_err_t e = json_parse(buf_span(&bytes), EVENT_MAX, &event, NULL);
 	KMS_TRY(e == KMS_E_INVALID ? KMS_E_INTEGRITY : e);
 	return op_answer(op, 200,

@@ -192,9 +192,9 @@ bool op_has_customer(const op_t *op, const char *customer);
 /* The same decision for one resource of a customer that only its record names: an event, an item of a list.
  */
 bool op_may_see(const op_t *op, const char *type, const char *customer);
-/* For the event with these bytes. False: answer as if there were none; the refusal is op's decision from then
- * on. False also for what is no event. */
-bool op_may_see_event(op_t *op, span_t event_bytes);
+/* For the event with these bytes. NOTFOUND: answer as if there were none; the refusal is op's decision from
+ * then on. INTEGRITY: it is no event. */
+KMS_MUST op_see_event(op_t *op, span_t event_bytes);
 /* Whether the volume is bound to the calling node's very generation. */
 bool op_bound_to(const op_t *op, const volume_rec_t *v);
 

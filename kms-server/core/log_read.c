@@ -155,7 +155,6 @@ kms_err_t op_audit_proof(op_t *op)
 	if (index >= audit_size(op->core->audit))
 		return op_not_found(op);
 	KMS_TRY(audit_read(op->core->audit, op->txn, index, &event));
-	if (!op_may_see_event(op, buf_span(&event)))
-		return op_not_found(op);
+	KMS_TRY(op_see_event(op, buf_span(&event)));
 	return read_later(op, read_proof, &(log_read_t){.index = index});
 }

@@ -121,16 +121,16 @@ bool op_may_see(const op_t *op, const char *type, const char *customer)
 	return decide_for(op, type, customer, &d);
 }
 
-bool op_may_see_event(op_t *op, span_t event_bytes)
+kms_err_t op_see_event(op_t *op, span_t event_bytes)
 {
 	SCOPED(json_freep) json_t *event = NULL;
 	policy_decision_t d = {.statement = "default-deny"};
-	if (json_parse(event_bytes, EVENT_MAX, &event, NULL) != KMS_OK)
-		return false;
+	kms_err_t e = json_parse(event_bytes, EVENT_MAX, &event, NULL);
+	KMS_TRY(e == KMS_E_INVALID ? KMS_E_INTEGRITY : e);
 	const json_t *metadata = json_object_get(event, "metadata");
 	const char *customer = json_string_value(json_object_get(metadata, "tenant_uid"));
-	bool may = customer != NULL && decide_for(op, "event", customer, &d);
-	if (!may)
-		op->decision = d;
-	return may;
+	if (customer != NULL && decide_for(op, "event", customer, &d))
+		return KMS_OK;
+	op->decision = d;
+	return op_not_found(op);
 }

@@ -108,6 +108,18 @@ static void test_reading(void **state)
 	skip_unless_supported();
 	fail_each(w, &(ask_t){.op = OP_VOLUME_LIST, .path = "acme/db"}, 200);
 	fail_each(w, &(ask_t){.op = OP_AUDIT_LIST, .query = "limit=3"}, 200);
+	fail_each(w, &(ask_t){.op = OP_AUDIT_GET, .index = 3}, 200);
+}
+
+static void test_reading_the_log(void **state)
+{
+	world_t *w = *state;
+	skip_unless_supported();
+	fail_each(w, &(ask_t){.op = OP_AUDIT_PROOF, .index = 3}, 200);
+	fail_each(w, &(ask_t){.op = OP_LOG_CHECKPOINT}, 200);
+	fail_each(w, &(ask_t){.op = OP_LOG_VKEY}, 200);
+	fail_each(w, &(ask_t){.op = OP_LOG_TILE, .tile = {0, 0, 5}}, 200);
+	fail_each(w, &(ask_t){.op = OP_LOG_ENTRIES, .tile = {TILE_ENTRIES, 0, 5}}, 200);
 }
 
 static void test_writing(void **state)
@@ -124,7 +136,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_release), T(test_batch_release), T(test_stage), T(test_reading), T(test_writing),
+		T(test_release), T(test_batch_release),   T(test_stage),
+		T(test_reading), T(test_reading_the_log), T(test_writing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
