@@ -175,6 +175,7 @@ static kms_err_t turn_of(flood_t *f, bool flooded, round_result_t *out, diag_t *
 	return KMS_OK;
 }
 
+/* n > 0 */
 static double median(double *v, size_t n)
 {
 	for (size_t i = 1; i < n; i++)
@@ -183,7 +184,7 @@ static double median(double *v, size_t n)
 			v[k] = v[k - 1];
 			v[k - 1] = t;
 		}
-	return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+	return n % 2 == 1 || n < 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 
 /* The other first every second time, so that what else the machine does meets both; one turn before that is
@@ -191,7 +192,7 @@ static double median(double *v, size_t n)
 static kms_err_t compare(flood_t *f, diag_t *why)
 {
 	round_result_t calm[ROUNDS_MAX], flooded[ROUNDS_MAX];
-	double ratio[ROUNDS_MAX];
+	double ratio[ROUNDS_MAX] = {0};
 	report_head();
 	KMS_TRY(turn_of(f, false, &calm[0], why));
 	for (size_t i = 0; i < f->set.rounds; i++) {
@@ -218,7 +219,7 @@ static kms_err_t compare(flood_t *f, diag_t *why)
 /* Nothing but the flood: what the log and the disk have more afterwards. */
 static kms_err_t flood_alone(flood_t *f, diag_t *why)
 {
-	growth_t before, after;
+	growth_t before = {0}, after = {0};
 	KMS_TRY(look(f, &before, why));
 	KMS_TRY(strangers_on(f, why));
 	pause_ms((long)f->set.alone * 1000);
