@@ -47,9 +47,32 @@ static void test_bar_on_a_terminal(void **state)
 	free(text);
 }
 
+static void test_a_share_of_a_whole(void **state)
+{
+	(void)state;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+	progress_t p;
+	progress_init(&p, out, false, 0);
+	progress_share(&p, 1, 2, "events", 1000); /* not on a terminal: nothing */
+	progress_init(&p, out, true, 0);
+	progress_share(&p, 12, 24, "events", 2000);
+	progress_share(&p, 13, 24, "events", 2100); /* too soon */
+	progress_share(&p, 24, 24, "events", 2150); /* the end always shows */
+	progress_share(&p, 0, 0, "events", 9000);
+	progress_end(&p);
+	assert_int_equal(fclose(out), 0);
+	assert_string_equal(text, "\r[############............] 12/24 events  6/s  0:02\033[K"
+				  "\r[########################] 24/24 events  11/s  0:02\033[K"
+				  "\r[########################] 0/0 events  0/s  0:09\033[K\n");
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_share_of_a_whole),
 		cmocka_unit_test(test_lines_only_for_changes),
 		cmocka_unit_test(test_bar_on_a_terminal),
 	};
