@@ -268,9 +268,8 @@ static bool is_gathered(const op_t *op, kms_err_t e)
 {
 	if (e == KMS_OK)
 		return rows[op->rq->op].many != NULL;
-	return op->slug != NULL &&
-	       (op->who == POLICY_ANONYMOUS || strcmp(op->slug, "too-many-requests") == 0 ||
-		limits_gather(op));
+	return op->slug != NULL && (op->who == POLICY_ANONYMOUS ||
+				    strcmp(op->slug, "too-many-requests") == 0 || limits_gather(op));
 }
 
 /* Once a job: a batch that is done again must not count it twice. */

@@ -242,8 +242,12 @@ static void an_unknown_schema_is_refused(void **state)
 	static const struct {
 		uint8_t v[5];
 		size_t n;
-	} rows[] = {{{0, 0, 0, 1}, 4}, {{0, 0, 0, 0}, 4},    {{1, 0, 0, LMDB_STORE_SCHEMA}, 4},
-		    {{0, 0, 1}, 3},    {{0, 0, 0, LMDB_STORE_SCHEMA, 0}, 5}, {{0}, 0}};
+	} rows[] = {{{0, 0, 0, 1}, 4},
+		    {{0, 0, 0, 0}, 4},
+		    {{1, 0, 0, LMDB_STORE_SCHEMA}, 4},
+		    {{0, 0, 1}, 3},
+		    {{0, 0, 0, LMDB_STORE_SCHEMA, 0}, 5},
+		    {{0}, 0}};
 	fixture_t *f = *state;
 	create_with(f, "k", "v");
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
