@@ -90,6 +90,14 @@ static void give_back(core_t *c, core_job_t *job)
 		joblist_add(&c->polls, job);
 		return;
 	}
+	if (job->parked && job->rq.op == OP_LOG_CHECKPOINT) { /* it need not wait: there is a bare one */
+		job->patience_ms = 0;
+		job->parked = false;
+		(void)pthread_mutex_lock(&c->lock);
+		joblist_add(&c->queue, job);
+		(void)pthread_mutex_unlock(&c->lock);
+		return;
+	}
 	if (job->parked) /* several of one identity in one batch */
 		job_problem(job, 429, "too-many-requests", 2, "Too many polls wait already.");
 	if (job->deadline_ms != 0)

@@ -326,6 +326,40 @@ static void test_no_room_to_wait(void **state)
 	expect_answer(w, p[0], false);
 }
 
+/* Nor are many of one batch. */
+static void test_no_room_in_one_batch(void **state)
+{
+	world_t *w = *state;
+	pending_t *p[6];
+	kms_err_t e;
+	unsigned at_once = 0;
+	(void)add_witness(w, NULL);
+	watch_hold(w->f->store);
+	pending_t *held = fixture_submit(w->f, &(ask_t){.op = OP_CUSTOMER_PUT, .path = "beta"}, &e);
+	MUST(e);
+	watch_held(w->f->store);
+	for (size_t i = 0; i < COUNT(p); i++)
+		p[i] = ask_for_checkpoint(w);
+	watch_release(w->f->store);
+	assert_true(fixture_done(held, 5000));
+	answer_t a = fixture_wait(w->f, held);
+	assert_int_equal(a.status, 201);
+	answer_free(&a);
+	for (size_t i = 0; i < COUNT(p); i++)
+		if (fixture_done(p[i], 500)) {
+			a = fixture_wait(w->f, p[i]);
+			assert_int_equal(a.status, 200);
+			answer_free(&a);
+			p[i] = NULL;
+			at_once++;
+		}
+	assert_int_equal(at_once, COUNT(p) - 2);
+	fixture_pass(w->f, 2600);
+	for (size_t i = 0; i < COUNT(p); i++)
+		if (p[i] != NULL)
+			expect_answer(w, p[i], false);
+}
+
 static void test_stop_answers_who_waits(void **state)
 {
 	world_t *w = *state;
@@ -582,6 +616,7 @@ int main(void)
 		T(test_waits_no_longer_than_it_says),
 		T(test_a_witness_that_dies_is_not_waited_for),
 		T(test_no_room_to_wait),
+		T(test_no_room_in_one_batch),
 		T(test_stop_answers_who_waits),
 		T(test_proof_prefers_cosigned),
 		T(test_callers),

@@ -216,13 +216,30 @@ static void test_customers_show(void **state)
 	answer_free(&a);
 }
 
+/* A limit outlives what else happens to the record, and the run. */
+static void test_the_limit_stays(void **state)
+{
+	fixture_t *f = *state;
+	diag_t why = {""};
+	two_customers(f);
+	caller_t alice = make_auditor(f, "alice", acme_only);
+	fixture_must(f, 200, &(ask_t){.op = OP_OPERATOR_SUSPEND, .path = "//alice", .body = "{}"});
+	fixture_must(f, 403, &(ask_t){.op = OP_CUSTOMER_GET, .who = &alice, .path = "acme"});
+	fixture_must(f, 200, &(ask_t){.op = OP_OPERATOR_RESUME, .path = "//alice", .body = "{}"});
+	fixture_must(f, 404, &(ask_t){.op = OP_CUSTOMER_GET, .who = &alice, .path = "globex"});
+	fixture_stop(f);
+	assert_int_equal(fixture_start(f, &why), KMS_OK);
+	fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_GET, .who = &alice, .path = "acme"});
+	fixture_must(f, 404, &(ask_t){.op = OP_CUSTOMER_GET, .who = &alice, .path = "globex"});
+}
+
 int main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_every_operation),   T(test_refusals_name_their_statement),
 		T(test_list_of_customers), T(test_making_refusals),
-		T(test_customers_show),
+		T(test_customers_show),    T(test_the_limit_stays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
