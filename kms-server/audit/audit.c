@@ -1,6 +1,7 @@
 #include "kms-server/audit/internal.h"
 
 #include "common/base/scope.h"
+#include "kms-server/audit/postings.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -147,11 +148,11 @@ void audit_freep(audit_t **ap)
 static kms_err_t put_terms(store_txn_t *t, const audit_term_t *terms, size_t n, uint64_t index)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint8_t key[INDEX_KEY_LEN];
+		uint8_t term[POSTINGS_TERM_LEN];
 		if (terms[i].text[0] == '\0' && terms[i].kind != AUDIT_FAILURE)
 			continue;
-		KMS_TRY(index_key(terms[i].kind, terms[i].text, index, key));
-		KMS_TRY(store_put(t, STORE_INDEX, span_of(key, sizeof key), span_of("", 0)));
+		KMS_TRY(postings_term(terms[i].kind, terms[i].text, term));
+		KMS_TRY(postings_put(t, term, index));
 	}
 	return KMS_OK;
 }

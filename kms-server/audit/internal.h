@@ -43,10 +43,6 @@ struct audit {
 
 /* --- search.c --- */
 
-/* The key of an index entry: 8 bytes of SHA-256(kind | text), then the event's index. Two texts that share
- * these 8 bytes share a list: whoever searches looks at the events themselves. */
-#define INDEX_KEY_LEN 16U
-KMS_MUST index_key(audit_term_kind_t kind, const char *text, uint64_t index, uint8_t out[INDEX_KEY_LEN]);
 KMS_MUST times_load(store_txn_t *t, times_t *out);
 KMS_MUST times_note(times_t *at, store_txn_t *t, uint64_t index, int64_t time_ms);
 

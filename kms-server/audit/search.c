@@ -1,25 +1,15 @@
-/* Searching the log by its index: each condition is a list of event indexes in order, and what they have in
- * common is found by leaping: whoever is behind seeks to where the one ahead stands. What a page may cost is
- * counted in such seeks. */
+/* Searching the log by its index: each condition is one or more lists of event indexes in order, and what all
+ * conditions have in common is found by leaping: whoever is behind seeks to where the one ahead stands. What
+ * a page may cost is counted in such seeks. */
 #include "kms-server/audit/internal.h"
 
 #include "common/base/reader.h"
 #include "common/base/scope.h"
-#include "common/crypto/digest.h"
+#include "kms-server/audit/postings.h"
 
-#define TERM_LEN 8U
+#include <stdlib.h>
 
 static const uint8_t backstep_key[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
-
-kms_err_t index_key(audit_term_kind_t kind, const char *text, uint64_t index, uint8_t out[INDEX_KEY_LEN])
-{
-	uint8_t k = (uint8_t)kind, hash[SHA256_LEN];
-	const span_t parts[] = {span_of(&k, 1), span_str(text)};
-	KMS_TRY(crypto_sha256_parts(parts, 2, hash));
-	memcpy(out, hash, TERM_LEN);
-	tree_key(index, out + TERM_LEN);
-	return KMS_OK;
-}
 
 /* --- the coarse time index --- */
 
@@ -134,52 +124,33 @@ static kms_err_t time_bounds(store_txn_t *t, const audit_search_t *s, bounds_t *
 
 /* --- lists --- */
 
-typedef struct list {
-	store_table_t table;
-	uint8_t prefix[TERM_LEN];
-	size_t n_prefix; /* 0: all events there are */
-} list_t;
-
 typedef struct condition {
-	list_t any_of[AUDIT_ANY_OF_MAX];
 	size_t n;
+	postings_t any_of[AUDIT_ANY_OF_MAX];
 } condition_t;
 
 typedef struct hunt {
 	store_txn_t *txn;
 	bool up;
 	uint32_t budget;
-	condition_t condition[AUDIT_TERMS_MAX];
-	size_t n;
+	size_t n; /* 0: all events */
+	condition_t *condition;
 } hunt_t;
 
-/* The list's entry that is next to `at`, itself included. NOTFOUND: there is none on that side. */
-static kms_err_t list_next(hunt_t *h, const list_t *l, uint64_t at, uint64_t *out)
+static void hunt_end(hunt_t *h)
 {
-	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
-	uint8_t from[INDEX_KEY_LEN];
-	span_t key = {0}, value = {0};
-	memcpy(from, l->prefix, l->n_prefix);
-	tree_key(at, from + l->n_prefix);
-	h->budget -= h->budget > 0;
-	KMS_TRY(store_seek(h->txn, l->table, span_of(from, l->n_prefix + 8), h->up ? STORE_UP : STORE_DOWN,
-			   &c));
-	KMS_TRY(store_next(c, &key, &value));
-	if (key.n != l->n_prefix + 8)
-		return KMS_E_INTEGRITY;
-	if (l->n_prefix > 0 && memcmp(key.p, l->prefix, l->n_prefix) != 0)
-		return KMS_E_NOTFOUND;
-	return read_u64(span_of(key.p + l->n_prefix, 8), out);
+	free(h->condition);
 }
 
 /* The nearest of the condition's lists. */
-static kms_err_t condition_next(hunt_t *h, const condition_t *c, uint64_t at, uint64_t *out)
+static kms_err_t condition_next(hunt_t *h, condition_t *c, uint64_t at, uint64_t *out)
 {
 	bool any = false;
 	uint64_t best = 0;
 	for (size_t i = 0; i < c->n; i++) {
 		uint64_t found = 0;
-		kms_err_t e = list_next(h, &c->any_of[i], at, &found);
+		h->budget -= h->budget > 0;
+		kms_err_t e = postings_next(&c->any_of[i], h->txn, h->up ? STORE_UP : STORE_DOWN, at, &found);
 		if (e == KMS_E_NOTFOUND)
 			continue;
 		KMS_TRY(e);
@@ -198,36 +169,29 @@ static kms_err_t condition_next(hunt_t *h, const condition_t *c, uint64_t at, ui
 static kms_err_t leap(hunt_t *h, uint64_t *at, bool *agreed)
 {
 	size_t same = 0;
-	for (size_t i = 0; same < h->n; i = (i + 1) % h->n) {
+	*agreed = false;
+	for (size_t i = 0; h->budget > 0 && same < h->n; i = (i + 1) % h->n) {
 		uint64_t found = 0;
-		if (h->budget == 0) {
-			*agreed = false;
-			return KMS_OK;
-		}
 		KMS_TRY(condition_next(h, &h->condition[i], *at, &found));
 		same = found == *at ? same + 1 : 1;
 		*at = found;
 	}
-	*agreed = true;
+	*agreed = same == h->n && h->budget > 0;
 	return KMS_OK;
 }
 
 static kms_err_t set_up(hunt_t *h, const audit_search_t *s)
 {
-	for (size_t i = 0; i < s->n_filters; i++) {
-		const audit_filter_t *f = &s->filter[i];
-		condition_t *c = &h->condition[h->n++];
-		for (size_t k = 0; k < f->n && k < AUDIT_ANY_OF_MAX; k++) {
-			uint8_t key[INDEX_KEY_LEN];
-			list_t *l = &c->any_of[c->n++];
-			KMS_TRY(index_key(f->kind, f->any_of[k], 0, key));
-			*l = (list_t){.table = STORE_INDEX, .n_prefix = TERM_LEN};
-			memcpy(l->prefix, key, TERM_LEN);
-		}
-	}
-	if (h->n == 0) {
-		h->condition[0] = (condition_t){.any_of = {{.table = STORE_LEAVES}}, .n = 1};
-		h->n = 1;
+	if (s->n_filters == 0)
+		return KMS_OK;
+	h->condition = calloc(s->n_filters, sizeof *h->condition);
+	if (h->condition == NULL)
+		return KMS_E_NOMEM;
+	for (; h->n < s->n_filters; h->n++) {
+		const audit_filter_t *f = &s->filter[h->n];
+		condition_t *c = &h->condition[h->n];
+		for (; c->n < f->n && c->n < AUDIT_ANY_OF_MAX; c->n++)
+			KMS_TRY(postings_term(f->kind, f->any_of[c->n], c->any_of[c->n].term));
 	}
 	return KMS_OK;
 }
@@ -275,11 +239,14 @@ static kms_err_t walk(const audit_t *a, hunt_t *h, const bounds_t *b, const page
 kms_err_t audit_search(const audit_t *a, store_txn_t *t, const audit_search_t *s, audit_found_fn found,
 		       void *ctx, uint64_t *next, bool *more)
 {
-	hunt_t h = {.txn = t, .up = s->ascending, .budget = s->examine};
+	uint64_t size = 0;
+	SCOPED(hunt_end) hunt_t h = {.txn = t, .up = s->ascending, .budget = s->examine};
 	bounds_t b = {0};
 	const page_t p = {found, ctx, next, more};
 	*more = false;
 	KMS_TRY(set_up(&h, s));
 	KMS_TRY(time_bounds(t, s, &b));
+	KMS_TRY(store_count(t, STORE_LEAVES, &size));
+	b.end = b.end < size ? b.end : size;
 	return b.begin < b.end ? walk(a, &h, &b, &p) : KMS_OK;
 }

@@ -297,7 +297,7 @@ static void search_of(const audit_query_t *q, uint32_t examine, audit_search_t *
 	add_filter(&s, AUDIT_SERVICE, whole(q->service));
 	add_filter(&s, AUDIT_VOLUME, whole(q->volume));
 	add_filter(&s, AUDIT_NODE, whole(q->node));
-	add_filter(&s, AUDIT_ACTOR, q->actor);
+	add_filter(&s, strchr(q->actor, '/') != NULL ? AUDIT_NODE : AUDIT_ACTOR, q->actor);
 	add_filter(&s, AUDIT_OPERATION, q->operation);
 	add_filter(&s, AUDIT_GRANT, q->grant);
 	add_filter(&s, AUDIT_MAINTENANCE, q->maintenance);

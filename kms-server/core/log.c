@@ -58,18 +58,16 @@ static const char *text(const char *s)
 static size_t terms_of(const event_t *e, const char *service, audit_term_t out[AUDIT_TERMS_MAX])
 {
 	const char *actor = text(e->actor_name), *uid = text(e->resource_uid);
-	bool by_node = e->actor_type != NULL && strcmp(e->actor_type, "node") == 0;
+	bool by_node = strchr(actor, '/') != NULL; /* only nodes' names are paths */
 	bool maintenance = strncmp(text(e->correlation_uid), "m-", 2) == 0;
 	size_t n = 0;
 	out[n++] = (audit_term_t){AUDIT_CUSTOMER, text(e->customer)};
 	out[n++] = (audit_term_t){AUDIT_OPERATION, e->operation};
-	out[n++] = (audit_term_t){AUDIT_ACTOR, actor};
+	out[n++] = (audit_term_t){by_node ? AUDIT_NODE : AUDIT_ACTOR, actor};
 	if (service[0] != '\0' && (is_type(e, "volume") || is_type(e, "node") || is_type(e, "service")))
 		out[n++] = (audit_term_t){AUDIT_SERVICE, service};
 	if (is_type(e, "volume"))
 		out[n++] = (audit_term_t){AUDIT_VOLUME, uid};
-	if (by_node)
-		out[n++] = (audit_term_t){AUDIT_NODE, actor};
 	if (is_type(e, "node") && !(by_node && strcmp(uid, actor) == 0))
 		out[n++] = (audit_term_t){AUDIT_NODE, uid};
 	if (!e->success)

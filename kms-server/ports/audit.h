@@ -39,7 +39,7 @@ typedef enum audit_term_kind {
 	AUDIT_SERVICE,      /* "acme/db" */
 	AUDIT_VOLUME,       /* "acme/db/v1" */
 	AUDIT_NODE,         /* "acme/db/n1", as actor or resource */
-	AUDIT_ACTOR,        /* "admin", "acme/db/n1" */
+	AUDIT_ACTOR,        /* "admin"; a node is an AUDIT_NODE */
 	AUDIT_OPERATION,    /* "key.release" */
 	AUDIT_FAILURE,      /* "": status failure */
 	AUDIT_GRANT,        /* grant id */

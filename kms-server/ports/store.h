@@ -21,7 +21,7 @@ typedef enum store_table {
 	STORE_EVENTS,       /* u64 index, big-endian → canonical JSON */
 	STORE_LEAVES, /* u64 index → leaf hash; their number is the log's size, archived events included */
 	STORE_TREE,   /* level u8, u64 index → hash of a full subtree of 256^level leaves */
-	STORE_INDEX,  /* 8 bytes of a term's hash, u64 event index → empty */
+	STORE_INDEX,  /* a term → indexes of its events, in blocks */
 	STORE_TIMES,  /* u64 minute → u64 first event of it; all ones → the clock's largest step back */
 	STORE_CHAINS, /* customer → that customer's sequence number and last event index */
 	STORE_MAINTENANCE, /* id */
