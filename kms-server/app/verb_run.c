@@ -269,6 +269,7 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 				  .dir = r->dir,
 				  .ca_pem = buf_span(&r->files.ca),
 				  .reserve = (uint64_t)conf_number(conf, "log-reserve") << 20,
+				  .witness_alert = (uint64_t)conf_number(conf, "witness-lag-alert"),
 				  .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
 				  .commit_each = conf_bool(conf, "commit-each"),
 				  .metrics = r->metrics};

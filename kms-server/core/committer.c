@@ -286,6 +286,7 @@ static void tick_with(core_t *c, tick_fn writes, int64_t now)
 static void tick(core_t *c, int64_t now)
 {
 	limits_watch_space(c);
+	limits_watch_witnesses(c);
 	tick_with(c, tick_writes, now);
 	if (atomic_load(&c->archived) > c->forgotten && !atomic_load(&c->failed))
 		tick_with(c, forget_writes, now);

@@ -98,13 +98,14 @@ typedef struct core_options {
 	kms_clock_t clock;
 	const char *dir; /* the server's folder: seal key file, newest checkpoint */
 	span_t ca_pem;
-	uint32_t max_waiting;  /* jobs that may wait for the committer; 0: 65536 */
-	uint32_t max_polls;    /* parked long polls in all; 0: 20000 */
-	bool commit_each;      /* benchmark's baseline: one commit a request */
-	metrics_t *metrics;    /* borrowed; NULL: nothing is counted */
-	uint64_t reserve;      /* bytes of disk kept for the log; 0: none */
-	uint64_t witness_stop; /* releases stop when the log is so many events ahead of its witnesses; 0:
-				  never */
+	uint32_t max_waiting;   /* jobs that may wait for the committer; 0: 65536 */
+	uint32_t max_polls;     /* parked long polls in all; 0: 20000 */
+	bool commit_each;       /* benchmark's baseline: one commit a request */
+	metrics_t *metrics;     /* borrowed; NULL: nothing is counted */
+	uint64_t reserve;       /* bytes of disk kept for the log; 0: none */
+	uint64_t witness_alert; /* health says so when it is so many events ahead of them; 0: never */
+	uint64_t witness_stop;  /* releases stop when the log is so many events ahead of its witnesses; 0:
+				   never */
 } core_options_t;
 
 /* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database),

@@ -100,6 +100,8 @@ struct core {
 	bool commit_each;
 	uint64_t reserve;      /* bytes of disk for the log; 0: none is kept */
 	uint64_t witness_stop; /* events; 0: no limit */
+	uint64_t witness_alert;
+	bool told_behind; /* the committer's */
 	const policy_t *policy;
 	metrics_t *metrics;
 
@@ -232,6 +234,10 @@ void job_forget(core_job_t *job);
 KMS_MUST op_limits(op_t *op);
 /* Whether a refusal is only counted because the reserve is scarce. */
 bool limits_gather(const op_t *op);
+/* Whether the log is further ahead of its witnesses than the setting says is worth an alert. Any thread. */
+bool limits_witness_behind(const core_t *c);
+/* Tells it in the program's log, once each time. */
+void limits_watch_witnesses(core_t *c);
 /* Between transactions: looks at the disk. */
 void limits_watch_space(core_t *c);
 

@@ -6,11 +6,12 @@
 /* What takes nothing away, and what an operator needs to get out of the situation or to stop harm. */
 static bool allowed_on_low_space(core_op_t op)
 {
-	static const core_op_t ops[] = {
-		OP_SEAL_STATUS, OP_UNSEAL,       OP_SEAL,           OP_OPERATOR_REVOKE, OP_OPERATOR_SUSPEND,
-		OP_NODE_REVOKE, OP_NODE_SUSPEND, OP_VOLUME_SUSPEND, OP_MAINT_HALT,      OP_MAINT_GET,
-		OP_MAINT_LIST,  OP_AUDIT_LIST,   OP_AUDIT_GET};
-	bool found = strncmp(core_op_info(op)->action, "log.", 4) == 0;
+	static const core_op_t ops[] = {OP_SEAL_STATUS,     OP_UNSEAL,           OP_SEAL,
+					OP_OPERATOR_REVOKE, OP_OPERATOR_SUSPEND, OP_NODE_REVOKE,
+					OP_NODE_SUSPEND,    OP_VOLUME_SUSPEND,   OP_MAINT_HALT,
+					OP_MAINT_GET,       OP_MAINT_LIST};
+	bool found = strncmp(core_op_info(op)->action, "log.", 4) == 0 ||
+		     strncmp(core_op_info(op)->action, "audit.", 6) == 0;
 	for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
 		found |= ops[i] == op;
 	return found;
@@ -32,6 +33,8 @@ static uint64_t witness_lag(const core_t *c)
 		if (party[i].kind != AUDIT_WITNESS)
 			continue;
 		any = true;
+		if (party[i].conflict) /* it knows another log: it holds nothing of this one */
+			continue;
 		known = party[i].size > known ? party[i].size : known;
 	}
 	return any && size > known ? size - known : 0;
@@ -66,6 +69,22 @@ static log_space_t look(core_t *c)
 	if (c->reserve == 0 || store_reserve(c->store, c->reserve) != KMS_E_FULL)
 		return LOG_SPACE_OK;
 	return store_reserve(c->store, c->reserve / 2) == KMS_E_FULL ? LOG_SPACE_SCARCE : LOG_SPACE_LOW;
+}
+
+bool limits_witness_behind(const core_t *c)
+{
+	return c->witness_alert > 0 && witness_lag(c) > c->witness_alert;
+}
+
+void limits_watch_witnesses(core_t *c)
+{
+	bool behind = limits_witness_behind(c);
+	if (behind && !c->told_behind)
+		log_error("the log is more than %llu events ahead of its witnesses",
+			  (unsigned long long)c->witness_alert);
+	else if (!behind && c->told_behind)
+		log_notice("the witnesses have caught up with the log");
+	c->told_behind = behind;
 }
 
 void limits_watch_space(core_t *c)

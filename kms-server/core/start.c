@@ -137,6 +137,7 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->commit_each = o->commit_each;
 	c->reserve = o->reserve;
 	c->witness_stop = o->witness_stop;
+	c->witness_alert = o->witness_alert;
 	c->metrics = o->metrics;
 	c->policy = policy_builtin();
 	joblist_init(&c->polls);

@@ -86,6 +86,7 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 			    .max_polls = f->max_polls,
 			    .reserve = f->reserve,
 			    .witness_stop = f->witness_stop,
+			    .witness_alert = f->witness_alert,
 			    .commit_each = f->commit_each};
 	e = core_start(&o, &f->core, why);
 	if (e != KMS_OK) {

@@ -39,7 +39,7 @@ typedef struct fixture {
 	atomic_llong now_ms;
 	bool commit_each;
 	uint32_t max_waiting, max_polls;
-	uint64_t reserve, witness_stop;
+	uint64_t reserve, witness_stop, witness_alert;
 	caller_t admin;
 	secret_t *share[SEAL_SHARES_MAX]; /* a Shamir seal's */
 	atomic_uint requests;

@@ -134,6 +134,18 @@ static void test_space_runs_low(void **state)
 	assert_true(wait_events_with(f, before, NULL, "no-certificate", 1));
 }
 
+static void assert_behind(fixture_t *f, bool behind)
+{
+	core_reply_t r;
+	SCOPED(json_freep) json_t *j = NULL;
+	core_health(f->core, &r);
+	assert_int_equal(json_parse(buf_span(&r.body), 4096, &j, NULL), KMS_OK);
+	assert_int_equal(json_is_true(json_at(j, "witness_behind")), behind);
+	if (behind)
+		assert_true(json_is_true(json_at(j, "degraded")));
+	core_reply_free(&r);
+}
+
 /* How far the log may run ahead of its witnesses before releases stop, and only they. */
 static void test_witness_behind(void **state)
 {
@@ -143,6 +155,7 @@ static void test_witness_behind(void **state)
 	unsigned slow = 0, fast = 0;
 	fixture_stop(f);
 	f->witness_stop = 5;
+	f->witness_alert = 3;
 	assert_int_equal(fixture_start(f, &why), KMS_OK);
 	fixture_must(
 		f, 200,
@@ -153,8 +166,13 @@ static void test_witness_behind(void **state)
 	fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_GET, .path = "acme"});
 	audit_party_report(f->audit, fast, log_size(f), false, NULL, 1);
 	fixture_must(f, 200, &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+	assert_behind(f, false);
 	for (int i = 0; i < 6; i++)
 		fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_GET, .path = "acme"});
+	assert_behind(f, true);
+	fixture_refused(f, 503, "witness-behind", &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
+	/* a witness that knows another log holds nothing of this one, however much it says it knows */
+	audit_party_report(f->audit, fast, log_size(f) + 1000, true, "another log", 2);
 	fixture_refused(f, 503, "witness-behind", &(ask_t){.op = OP_NODE_RELEASE, .who = &w->n1});
 }
 
