@@ -193,7 +193,9 @@ kms_err_t logsrc_read(logsrc_t *s, const char *file, buf_t *out, diag_t *why)
 {
 	if (s->dir < 0)
 		return read_url(s, file, out, why);
-	buf_clear(out);
+	/* not buf_clear: a log has no secrets, and wiping costs a tenth of the time that hashing takes */
+	out->n = 0;
+	out->err = KMS_OK;
 	out->limit = LOGSRC_FILE_MAX + 4096;
 	return read_file(s, file, out, why);
 }
