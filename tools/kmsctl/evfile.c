@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define INDEX_DIGITS 20U
+#define READ_AHEAD   (4U * (ENTRY_MAX + 1U))
 
 void evfile_freep(evfile_t **f)
 {
@@ -24,7 +25,7 @@ void evfile_freep(evfile_t **f)
 static kms_err_t make(evfile_t **out, diag_t *why)
 {
 	SCOPED(evfile_freep) evfile_t *f = calloc(1, sizeof *f);
-	if (f == NULL || (f->bytes = malloc(ENTRY_MAX + 1U)) == NULL)
+	if (f == NULL || (f->bytes = malloc(READ_AHEAD)) == NULL)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the events");
 	*out = TAKE(f);
 	return KMS_OK;
@@ -76,23 +77,54 @@ static kms_err_t bad_line(const evfile_t *f, const char *file, const char *what,
 	return diag_fail(why, KMS_E_INTEGRITY, "line %" PRIu64 " of %s %s", f->line, file, what);
 }
 
-/* A line without its end into at[cap]. NOTFOUND: the file has ended. */
-static kms_err_t read_line(const evfile_t *f, FILE *from, const char *file, uint8_t *at, size_t cap,
-			   size_t *n, diag_t *why)
+/* The next line of the index, without its end, into at[cap]. NOTFOUND: the file has ended. */
+static kms_err_t read_index(const evfile_t *f, uint8_t *at, size_t cap, size_t *n, diag_t *why)
 {
 	size_t have = 0;
 	int c;
-	while ((c = getc_unlocked(from)) != EOF && c != '\n') {
+	while ((c = getc_unlocked(f->index)) != EOF && c != '\n') {
 		if (have == cap)
-			return bad_line(f, file, "is longer than it can be", why);
+			return bad_line(f, EVFILE_INDEX, "is longer than it can be", why);
 		at[have++] = (uint8_t)c;
 	}
-	if (c == EOF && ferror(from) != 0)
-		return diag_fail(why, KMS_E_IO, "cannot read %s: %m", file);
+	if (c == EOF && ferror(f->index) != 0)
+		return diag_fail(why, KMS_E_IO, "cannot read " EVFILE_INDEX ": %m");
 	if (c == EOF && have > 0)
-		return bad_line(f, file, "is cut off", why);
+		return bad_line(f, EVFILE_INDEX, "is cut off", why);
 	*n = have;
 	return c == EOF ? KMS_E_NOTFOUND : KMS_OK;
+}
+
+/* Makes room by moving what is left to the front. False: nothing more came. */
+static bool read_more(evfile_t *f)
+{
+	memmove(f->bytes, f->bytes + f->at, f->end - f->at);
+	f->end -= f->at;
+	f->at = 0;
+	size_t got = fread(f->bytes + f->end, 1, READ_AHEAD - f->end, f->events);
+	f->end += got;
+	return got > 0;
+}
+
+/* Likewise of the events, within what was read ahead. */
+static kms_err_t read_event(evfile_t *f, span_t *out, diag_t *why)
+{
+	const uint8_t *end;
+	while ((end = memchr(f->bytes + f->at, '\n', f->end - f->at)) == NULL) {
+		if (f->end - f->at > ENTRY_MAX)
+			break;
+		if (read_more(f))
+			continue;
+		if (ferror(f->events) != 0)
+			return diag_fail(why, KMS_E_IO, "cannot read " EVFILE_EVENTS ": %m");
+		return f->end > f->at ? bad_line(f, EVFILE_EVENTS, "is cut off", why) : KMS_E_NOTFOUND;
+	}
+	size_t n = end != NULL ? (size_t)(end - (f->bytes + f->at)) : SIZE_MAX;
+	if (n > ENTRY_MAX)
+		return bad_line(f, EVFILE_EVENTS, "is longer than an event can be", why);
+	*out = span_of(f->bytes + f->at, n);
+	f->at += n + 1;
+	return KMS_OK;
 }
 
 static kms_err_t parse_index(const evfile_t *f, const uint8_t *text, size_t n, uint64_t *out, diag_t *why)
@@ -112,19 +144,20 @@ static kms_err_t parse_index(const evfile_t *f, const uint8_t *text, size_t n, u
 kms_err_t evfile_next(evfile_t *f, uint64_t *index, span_t *event, diag_t *why)
 {
 	uint8_t digits[INDEX_DIGITS];
-	size_t n = 0, m = 0;
+	size_t n = 0;
+	span_t line;
 	f->line++;
-	kms_err_t e = read_line(f, f->events, EVFILE_EVENTS, f->bytes, ENTRY_MAX, &n, why);
-	kms_err_t i = e == KMS_OK || e == KMS_E_NOTFOUND
-			      ? read_line(f, f->index, EVFILE_INDEX, digits, sizeof digits, &m, why)
-			      : e;
+	kms_err_t e = read_event(f, &line, why);
+	if (e != KMS_OK && e != KMS_E_NOTFOUND)
+		return e;
+	kms_err_t i = read_index(f, digits, sizeof digits, &n, why);
 	if ((e == KMS_E_NOTFOUND && i == KMS_OK) || (e == KMS_OK && i == KMS_E_NOTFOUND))
 		return bad_line(f, e == KMS_OK ? EVFILE_INDEX : EVFILE_EVENTS,
 				"is missing: the other file has it", why);
 	KMS_TRY(i);
-	KMS_TRY(parse_index(f, digits, m, &f->last, why));
+	KMS_TRY(parse_index(f, digits, n, &f->last, why));
 	*index = f->last;
-	*event = span_of(f->bytes, n);
+	*event = line;
 	return KMS_OK;
 }
 

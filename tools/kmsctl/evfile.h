@@ -12,9 +12,10 @@
 
 typedef struct evfile {
 	FILE *events, *index;
-	uint64_t line; /* the last one that was read, from 1 */
-	uint64_t last; /* its index */
-	uint8_t *bytes;
+	uint64_t line;  /* the last one that was read, from 1 */
+	uint64_t last;  /* its index */
+	uint8_t *bytes; /* of events, read ahead: [at, end) are not used up */
+	size_t at, end;
 } evfile_t;
 
 void evfile_freep(evfile_t **f);

@@ -1,6 +1,7 @@
 #include "tools/kmsctl/logcheck.h"
 
 #include "common/base/scope.h"
+#include "tools/kmsctl/tilepool.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #define LEVELS      (TILE_LEVEL_MAX + 1)
 #define TILE_HEIGHT 8U
 
-/* The tile of one level that the walk is in. */
+/* The tile of one level above the leaves that the walk is in. */
 typedef struct level {
 	buf_t buf;
 	const uint8_t *hash; /* within buf */
@@ -18,9 +19,10 @@ typedef struct level {
 
 typedef struct walk {
 	const logcheck_t *c;
-	level_t level[LEVELS];
-	buf_t bundle;
-	merkle_range_t tree; /* of the full level-0 tiles so far */
+	tilepool_t *leaves;
+	level_t level[LEVELS]; /* the first is not used */
+	merkle_range_t last;   /* of the partial tile of leaves, where there is one */
+	merkle_range_t tree;   /* of the full level-0 tiles so far */
 	bool since_differs;
 	logcheck_done_t done;
 } walk_t;
@@ -33,7 +35,7 @@ static void walk_freep(walk_t **w)
 		return;
 	for (size_t i = 0; i < LEVELS; i++)
 		buf_free(&gone->level[i].buf);
-	buf_free(&gone->bundle);
+	tilepool_freep(&gone->leaves);
 	free(gone);
 }
 
@@ -50,90 +52,32 @@ static kms_err_t load(walk_t *w, int level, uint64_t index, diag_t *why)
 	return KMS_OK;
 }
 
-static const uint8_t *hash_at(const level_t *l, size_t i)
-{
-	return l->hash + i * MERKLE_HASH_LEN;
-}
-
 static kms_err_t hash_failed(diag_t *why)
 {
 	return diag_fail(why, KMS_E_IO, "the hash function failed");
 }
 
-/* --- events against level 0 --- */
-
-static kms_err_t bad_leaf(uint64_t index, const char *what, diag_t *why)
-{
-	return diag_fail(why, KMS_E_INTEGRITY, "bad leaf at index %" PRIu64 ": %s", index, what);
-}
-
-static kms_err_t check_event(walk_t *w, uint64_t index, span_t event, const uint8_t *leaf, diag_t *why)
-{
-	uint8_t hash[MERKLE_HASH_LEN];
-	if (merkle_leaf(event, hash) != KMS_OK)
-		return hash_failed(why);
-	if (memcmp(hash, leaf, sizeof hash) != 0)
-		return bad_leaf(index, "the event does not have the hash that the tree has for it", why);
-	w->done.events++;
-	w->done.bytes += event.n;
-	return w->c->event != NULL ? w->c->event(w->c->ctx, index, event, why) : KMS_OK;
-}
-
-static kms_err_t check_bundle(walk_t *w, diag_t *why)
-{
-	const level_t *l = &w->level[0];
-	uint64_t first = l->index * TILE_WIDTH;
-	bool whole = true;
-	KMS_TRY(logsrc_bundle(w->c->src, l->index, l->width, &w->bundle, &whole, why));
-	span_t rest = buf_span(&w->bundle);
-	for (uint32_t i = 0; i < l->width; i++) {
-		span_t event;
-		kms_err_t e = tile_next_entry(&rest, &event);
-		if (e == KMS_E_NOTFOUND)
-			return bad_leaf(first + i, "its bundle is cut off before this event", why);
-		if (e != KMS_OK)
-			return bad_leaf(first + i, "its bundle is cut off within this event", why);
-		KMS_TRY(check_event(w, first + i, event, hash_at(l, i), why));
-	}
-	if (whole && rest.n > 0)
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "%zu bytes stand behind event %" PRIu64 ", the last of its bundle", rest.n,
-				 first + l->width - 1);
-	return KMS_OK;
-}
-
 /* --- tiles against tiles --- */
 
-static kms_err_t root_of(const level_t *l, uint32_t n, merkle_range_t *r, diag_t *why)
-{
-	*r = (merkle_range_t){.size = 0};
-	for (uint32_t i = 0; i < n; i++)
-		if (merkle_range_push(r, hash_at(l, i)) != KMS_OK)
-			return hash_failed(why);
-	return KMS_OK;
-}
-
 /* A full tile is one hash of the tile above, and with its 256th that one is full too. */
-static kms_err_t check_parents(walk_t *w, const uint8_t *root, diag_t *why)
+static kms_err_t check_parents(walk_t *w, uint64_t index, const uint8_t *root, diag_t *why)
 {
 	uint8_t hash[MERKLE_HASH_LEN];
 	memcpy(hash, root, sizeof hash);
-	for (int level = 0; level < TILE_LEVEL_MAX; level++) {
+	for (int level = 1; level <= TILE_LEVEL_MAX; level++, index /= TILE_WIDTH) {
+		unsigned shift = TILE_HEIGHT * (unsigned)level;
 		const level_t *l = &w->level[level];
-		unsigned shift = TILE_HEIGHT * ((unsigned)level + 1);
 		merkle_range_t r;
-		KMS_TRY(load(w, level + 1, l->index / TILE_WIDTH, why));
-		const level_t *above = &w->level[level + 1];
-		if (memcmp(hash_at(above, l->index % TILE_WIDTH), hash, sizeof hash) != 0)
+		KMS_TRY(load(w, level, index / TILE_WIDTH, why));
+		if (memcmp(l->hash + (index % TILE_WIDTH) * MERKLE_HASH_LEN, hash, sizeof hash) != 0)
 			return diag_fail(why, KMS_E_INTEGRITY,
 					 "tile %" PRIu64
 					 " of level %d disagrees with the tiles below it: entries %" PRIu64
 					 " to %" PRIu64,
-					 above->index, level + 1, l->index << shift,
-					 ((l->index + 1) << shift) - 1);
-		if (l->index % TILE_WIDTH != TILE_WIDTH - 1)
+					 l->index, level, index << shift, ((index + 1) << shift) - 1);
+		if (index % TILE_WIDTH != TILE_WIDTH - 1)
 			return KMS_OK;
-		KMS_TRY(root_of(above, TILE_WIDTH, &r, why));
+		KMS_TRY(leaftile_range(l->hash, TILE_WIDTH, &r, why));
 		memcpy(hash, r.hash[TILE_HEIGHT], sizeof hash);
 	}
 	return KMS_OK;
@@ -168,55 +112,61 @@ static kms_err_t root_with(const walk_t *w, const merkle_range_t *last, uint8_t 
 }
 
 /* Told at the end: until then it is not known whether the hashes are those of this log. */
-static kms_err_t look_back(walk_t *w, diag_t *why)
+static kms_err_t look_back(walk_t *w, const leaftile_t *t, diag_t *why)
 {
 	const checkpoint_t *since = w->c->since;
-	const level_t *l = &w->level[0];
-	uint64_t first = l->index * TILE_WIDTH;
+	uint64_t first = t->index * TILE_WIDTH;
 	uint8_t root[MERKLE_HASH_LEN];
 	merkle_range_t r;
-	if (since == NULL || since->size <= first || since->size > first + l->width)
+	if (since == NULL || since->size <= first || since->size > first + t->width)
 		return KMS_OK;
-	KMS_TRY(root_of(l, (uint32_t)(since->size - first), &r, why));
+	KMS_TRY(leaftile_range(t->hash, (uint32_t)(since->size - first), &r, why));
 	KMS_TRY(root_with(w, &r, root, why));
 	w->since_differs = memcmp(root, since->root, sizeof root) != 0;
 	return KMS_OK;
 }
 
-static kms_err_t check_tile(walk_t *w, uint64_t index, diag_t *why)
+/* In order, and before what is wrong behind them is told. */
+static kms_err_t hand_on(walk_t *w, const leaftile_t *t, diag_t *why)
 {
-	const logcheck_t *c = w->c;
-	level_t *l = &w->level[0];
-	uint64_t first = index * TILE_WIDTH;
-	merkle_range_t r;
-	KMS_TRY(load(w, 0, index, why));
-	if (first >= c->begin && first < c->end)
-		KMS_TRY(check_bundle(w, why));
-	else
-		w->done.hashes += l->width;
-	KMS_TRY(look_back(w, why));
-	if (l->width < TILE_WIDTH)
+	span_t rest = buf_span(&t->bundle);
+	for (uint32_t i = 0; i < t->n_events && w->c->event != NULL; i++) {
+		span_t event;
+		KMS_TRY(tile_next_entry(&rest, &event));
+		KMS_TRY(w->c->event(w->c->ctx, t->index * TILE_WIDTH + i, event, why));
+	}
+	w->done.events += t->n_events;
+	w->done.hashes += t->width - t->n_events;
+	w->done.bytes += t->bytes;
+	return KMS_OK;
+}
+
+static kms_err_t check_tile(walk_t *w, const leaftile_t *t, diag_t *why)
+{
+	KMS_TRY(hand_on(w, t, why));
+	if (t->e != KMS_OK)
+		return diag_fail(why, t->e, "%s", t->why.text);
+	KMS_TRY(look_back(w, t, why));
+	if (t->width < TILE_WIDTH) {
+		w->last = t->range;
 		return KMS_OK;
-	KMS_TRY(root_of(l, TILE_WIDTH, &r, why));
-	KMS_TRY(check_parents(w, r.hash[TILE_HEIGHT], why));
-	return push_tile(&w->tree, r.hash[TILE_HEIGHT]) == KMS_OK ? KMS_OK : hash_failed(why);
+	}
+	KMS_TRY(check_parents(w, t->index, t->range.hash[TILE_HEIGHT], why));
+	return push_tile(&w->tree, t->range.hash[TILE_HEIGHT]) == KMS_OK ? KMS_OK : hash_failed(why);
 }
 
 static kms_err_t check_root(walk_t *w, diag_t *why)
 {
 	const checkpoint_t *head = w->c->head;
 	uint8_t root[MERKLE_HASH_LEN];
-	merkle_range_t r = {.size = 0};
-	uint32_t width = (uint32_t)(head->size % TILE_WIDTH);
-	if (width > 0)
-		KMS_TRY(root_of(&w->level[0], width, &r, why));
-	KMS_TRY(root_with(w, &r, root, why));
+	KMS_TRY(root_with(w, &w->last, root, why));
 	if (memcmp(root, head->root, sizeof root) != 0)
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "wrong root: the tree of these %" PRIu64
-				 " events is not the one that the checkpoint is of "
-				 "(first index that may be concerned: %" PRIu64 ")",
-				 head->size, head->size - width);
+				 " events is not the one that the checkpoint is of (first index that may be "
+				 "concerned: "
+				 "%" PRIu64 ")",
+				 head->size, head->size - w->last.size);
 	return KMS_OK;
 }
 
@@ -240,11 +190,13 @@ static kms_err_t check_since(const walk_t *w, diag_t *why)
 
 static kms_err_t walk(walk_t *w, diag_t *why)
 {
-	uint64_t size = w->c->head->size;
-	for (uint64_t i = 0; i * TILE_WIDTH < size; i++) {
-		KMS_TRY(check_tile(w, i, why));
-		if (w->c->progress != NULL)
-			w->c->progress(w->c->ctx, i * TILE_WIDTH + w->level[0].width);
+	const logcheck_t *c = w->c;
+	leafjob_t job = {.src = c->src, .size = c->head->size, .begin = c->begin, .end = c->end};
+	KMS_TRY(tilepool_new(&job, tilepool_useful(&job), &w->leaves, why));
+	for (const leaftile_t *t; (t = tilepool_next(w->leaves)) != NULL;) {
+		KMS_TRY(check_tile(w, t, why));
+		if (c->progress != NULL)
+			c->progress(c->ctx, t->index * TILE_WIDTH + t->width);
 	}
 	KMS_TRY(check_root(w, why));
 	return check_since(w, why);
