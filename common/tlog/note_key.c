@@ -78,7 +78,7 @@ static kms_err_t check_id(note_vkey_t *k, diag_t *why)
 kms_err_t note_vkey_parse(span_t text, note_vkey_t *out, diag_t *why)
 {
 	note_vkey_t k = {0};
-	span_t base64;
+	span_t base64 = {0};
 	uint8_t raw[KEY_RAW_LEN];
 	size_t n = 0;
 	KMS_TRY(split(text_chomp(text), &k, &base64, why));
@@ -153,7 +153,7 @@ kms_err_t note_signer_renamed(const note_signer_t *s, const char *name, note_sig
 kms_err_t note_signer_load(const secret_t *text, note_signer_t **out, diag_t *why)
 {
 	note_vkey_t k = {0};
-	span_t s = text_chomp(secret_span(text)), base64;
+	span_t s = text_chomp(secret_span(text)), base64 = {0};
 	if (!text_prefix(&s, PRIVATE_PREFIX))
 		return diag_fail(why, KMS_E_INVALID, "not a signing key: it begins with " PRIVATE_PREFIX);
 	KMS_TRY(split(s, &k, &base64, why));

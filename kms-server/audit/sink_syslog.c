@@ -146,25 +146,21 @@ static void syslog_close(sink_t *sink)
 
 /* --- settings --- */
 
-static kms_err_t find_address(sink_syslog_t *s, diag_t *why)
+/* What stands behind the scheme, or NULL. */
+static const char *address_of(const char *target)
 {
 	for (size_t i = 0; i < sizeof SCHEMES / sizeof *SCHEMES; i++)
-		if (strncmp(s->target, SCHEMES[i], strlen(SCHEMES[i])) == 0)
-			s->address = s->target + strlen(SCHEMES[i]);
-	if (s->address == NULL)
-		return diag_fail(
-			why, KMS_E_INVALID,
-			"export-syslog: \"%.120s\" must be unix:PATH, tcp:HOST:PORT or tls:HOST:PORT",
-			s->target);
-	return KMS_OK;
+		if (strncmp(target, SCHEMES[i], strlen(SCHEMES[i])) == 0)
+			return target + strlen(SCHEMES[i]);
+	return NULL;
 }
 
-static kms_err_t check_local(const sink_syslog_t *s, diag_t *why)
+static kms_err_t check_local(const char *path, diag_t *why)
 {
-	if (s->address[0] != '/' || strlen(s->address) >= sizeof((struct sockaddr_un *)0)->sun_path)
+	if (path[0] != '/' || strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path)
 		return diag_fail(why, KMS_E_INVALID,
 				 "export-syslog: \"%.120s\" must be an absolute path of at most 107 bytes",
-				 s->address);
+				 path);
 	return KMS_OK;
 }
 
@@ -200,9 +196,14 @@ kms_err_t sink_syslog_new(const char *target, const char *ca_file, sink_t **out,
 	s->target = strdup(target);
 	if (s->target == NULL)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory");
-	KMS_TRY(find_address(s, why));
+	s->address = address_of(s->target);
+	if (s->address == NULL)
+		return diag_fail(
+			why, KMS_E_INVALID,
+			"export-syslog: \"%.120s\" must be unix:PATH, tcp:HOST:PORT or tls:HOST:PORT",
+			target);
 	if (is_local(s))
-		KMS_TRY(check_local(s, why));
+		KMS_TRY(check_local(s->address, why));
 	else
 		KMS_TRY(check_remote(s, ca_file, why));
 	*out = TAKE(made);

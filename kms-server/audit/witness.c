@@ -387,6 +387,8 @@ kms_err_t witness_start(const witness_options_t *o, witness_t **out, diag_t *why
 	if (o->spec == NULL)
 		return KMS_OK;
 	KMS_TRY(make(o->spec, o->ca_file, &w, why));
+	if (w == NULL) /* make has succeeded: for analyzers, which lose it in TAKE */
+		return KMS_E_NOMEM;
 	w->audit = o->audit;
 	w->store = o->store;
 	w->clock = o->clock;

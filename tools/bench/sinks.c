@@ -138,6 +138,8 @@ static double median(double *v, size_t n)
 			v[k] = v[k - 1];
 			v[k - 1] = t;
 		}
+	if (n == 0)
+		return 0;
 	return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
 }
 

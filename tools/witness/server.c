@@ -236,8 +236,8 @@ static kms_err_t parse_address(const char *listen, address_t *out, diag_t *why)
 
 static bool loopback(const address_t *a)
 {
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
+	struct sockaddr_in v4 = {0};
+	struct sockaddr_in6 v6 = {0};
 	memcpy(&v4, &a->sa, sizeof v4);
 	memcpy(&v6, &a->sa, sizeof v6);
 	return a->sa.ss_family == AF_INET ? ntohl(v4.sin_addr.s_addr) >> 24 == 127
@@ -277,7 +277,7 @@ static kms_err_t start_daemon(const witness_server_options_t *o, const address_t
 
 kms_err_t witness_server_open(const witness_server_options_t *o, witness_server_t **out, diag_t *why)
 {
-	address_t a;
+	address_t a = {.host = ""};
 	KMS_TRY(parse_address(o->listen, &a, why));
 	if ((o->tls_cert == NULL) != (o->tls_key == NULL))
 		return diag_fail(why, KMS_E_INVALID, "a TLS certificate and its key go together");

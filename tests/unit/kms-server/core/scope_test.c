@@ -178,6 +178,8 @@ static void test_making_refusals(void **state)
 {
 	fixture_t *f = *state;
 	fixture_must(f, 201, &(ask_t){.op = OP_CUSTOMER_PUT, .path = "acme"});
+	static const char seventeen[] = "[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\","
+					"\"l\",\"m\",\"n\",\"o\",\"p\",\"q\"]";
 	static const char *const bad[] = {
 		"[]",
 		"null",
@@ -190,8 +192,8 @@ static void test_making_refusals(void **state)
 		"[\"\"]",
 		"[\"Acme\"]",
 		"[\"acme\",[\"acme\"]]",
-		"[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"j\",\"k\","
-		"\"l\",\"m\",\"n\",\"o\",\"p\",\"q\"]"};
+		seventeen,
+	};
 	for (size_t i = 0; i < COUNT(bad); i++)
 		expect_refused(f, 400, "bad-request", "auditor", bad[i]);
 	expect_refused(f, 400, "bad-request", "operator", "[\"acme\"]");
