@@ -61,7 +61,7 @@ static void fill_witnesses(const loghead_t *h, json_t *to)
 	for (size_t i = 0; i < h->n_witnesses; i++) {
 		json_t *w = NULL;
 		if (json_build(&w, "{s:s, s:I}", "name", h->witness[i].name, "time_ms",
-			       (json_int_t)(h->witness[i].time_s * 1000)) == KMS_OK)
+			       (json_int_t)h->witness[i].time_s * 1000) == KMS_OK)
 			(void)json_array_append_new(to, w);
 	}
 }

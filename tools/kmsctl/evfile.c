@@ -22,15 +22,6 @@ void evfile_freep(evfile_t **f)
 	free(gone);
 }
 
-static kms_err_t make(evfile_t **out, diag_t *why)
-{
-	SCOPED(evfile_freep) evfile_t *f = calloc(1, sizeof *f);
-	if (f == NULL || (f->bytes = malloc(READ_AHEAD)) == NULL)
-		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the events");
-	*out = TAKE(f);
-	return KMS_OK;
-}
-
 static kms_err_t open_one(const char *dir, const char *name, const char *mode, FILE **out, diag_t *why)
 {
 	SCOPED(freep) char *path = NULL;
@@ -47,8 +38,9 @@ static kms_err_t open_one(const char *dir, const char *name, const char *mode, F
 
 kms_err_t evfile_open(const char *dir, evfile_t **out, diag_t *why)
 {
-	SCOPED(evfile_freep) evfile_t *f = NULL;
-	KMS_TRY(make(&f, why));
+	SCOPED(evfile_freep) evfile_t *f = calloc(1, sizeof *f);
+	if (f == NULL || (f->bytes = malloc(READ_AHEAD)) == NULL)
+		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the events");
 	kms_err_t events = open_one(dir, EVFILE_EVENTS, "re", &f->events, why);
 	if (events != KMS_OK && events != KMS_E_NOTFOUND)
 		return events;
@@ -64,8 +56,9 @@ kms_err_t evfile_open(const char *dir, evfile_t **out, diag_t *why)
 
 kms_err_t evfile_create(const char *dir, evfile_t **out, diag_t *why)
 {
-	SCOPED(evfile_freep) evfile_t *f = NULL;
-	KMS_TRY(make(&f, why));
+	SCOPED(evfile_freep) evfile_t *f = calloc(1, sizeof *f);
+	if (f == NULL || (f->bytes = malloc(READ_AHEAD)) == NULL)
+		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the events");
 	KMS_TRY(open_one(dir, EVFILE_EVENTS, "wxe", &f->events, why));
 	KMS_TRY(open_one(dir, EVFILE_INDEX, "wxe", &f->index, why));
 	*out = TAKE(f);

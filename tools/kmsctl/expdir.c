@@ -58,30 +58,39 @@ static kms_err_t check_free(const char *dir, diag_t *why)
 	return n == 0 ? KMS_OK : diag_fail(why, KMS_E_CONFLICT, "the folder %.300s is not empty", dir);
 }
 
-kms_err_t expdir_begin(const char *dir, expdir_t *out, diag_t *why)
+static kms_err_t begin(const char *dir, expdir_t *d, diag_t *why)
 {
-	SCOPED(expdir_free) expdir_t d = {.fd = -1};
 	size_t n = strlen(dir);
 	KMS_TRY(check_free(dir, why));
 	while (n > 1 && dir[n - 1] == '/')
 		n--;
-	d.final = strndup(dir, n);
+	d->final = strndup(dir, n);
 	SCOPED(freep) char *path = NULL;
-	if (d.final == NULL || asprintf(&path, "%s.partial-XXXXXX", d.final) < 0) {
+	if (d->final == NULL || asprintf(&path, "%s.partial-XXXXXX", d->final) < 0) {
 		path = NULL;
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the folder");
 	}
 	if (mkdtemp(path) == NULL)
 		return fail(why, "make the folder", path);
-	d.path = TAKE(path);
-	d.fd = open(d.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (d.fd < 0 || fchmod(d.fd, 0755) != 0)
-		return fail(why, "open the folder", d.path);
-	int sums = openat(d.fd, EXPDIR_SUMS, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-	if (sums < 0 || (d.sums = fdopen(sums, "w")) == NULL)
+	d->path = TAKE(path);
+	d->fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->fd < 0 || fchmod(d->fd, 0755) != 0)
+		return fail(why, "open the folder", d->path);
+	int sums = openat(d->fd, EXPDIR_SUMS, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (sums < 0 || (d->sums = fdopen(sums, "w")) == NULL)
 		return fail(why, "write", EXPDIR_SUMS);
+	return KMS_OK;
+}
+
+kms_err_t expdir_begin(const char *dir, expdir_t *out, diag_t *why)
+{
+	expdir_t d = {.fd = -1};
+	kms_err_t e = begin(dir, &d, why);
+	if (e != KMS_OK) {
+		expdir_free(&d);
+		return e;
+	}
 	*out = d;
-	d = (expdir_t){.fd = -1};
 	return KMS_OK;
 }
 
