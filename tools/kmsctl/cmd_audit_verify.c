@@ -56,12 +56,17 @@ static kms_err_t read_options(const cli_t *c, char customer[NAME_CAP], note_vkey
 	return KMS_OK;
 }
 
+static int64_t cosigned_ms(const loghead_witness_t *w)
+{
+	return w->time_s < INT64_MAX / 1000 ? (int64_t)w->time_s * 1000 : 0;
+}
+
 static void fill_witnesses(const loghead_t *h, json_t *to)
 {
 	for (size_t i = 0; i < h->n_witnesses; i++) {
 		json_t *w = NULL;
 		if (json_build(&w, "{s:s, s:I}", "name", h->witness[i].name, "time_ms",
-			       (json_int_t)h->witness[i].time_s * 1000) == KMS_OK)
+			       (json_int_t)cosigned_ms(&h->witness[i])) == KMS_OK)
 			(void)json_array_append_new(to, w);
 	}
 }
@@ -108,9 +113,7 @@ static void print_witnesses(FILE *out, const loghead_t *h)
 {
 	char when[TIME_TEXT_CAP];
 	for (size_t i = 0; i < h->n_witnesses; i++) {
-		time_text(
-			(int64_t)(h->witness[i].time_s < INT64_MAX / 1000 ? h->witness[i].time_s * 1000 : 0),
-			when);
+		time_text(cosigned_ms(&h->witness[i]), when);
 		(void)fprintf(out, "cosigned by    %s, %s\n", h->witness[i].name, when);
 	}
 	if (h->n_witnesses == 0)

@@ -22,6 +22,15 @@ void evfile_freep(evfile_t **f)
 	free(gone);
 }
 
+static kms_err_t make(evfile_t **out)
+{
+	SCOPED(evfile_freep) evfile_t *f = calloc(1, sizeof *f);
+	if (f == NULL || (f->bytes = malloc(READ_AHEAD)) == NULL)
+		return KMS_E_NOMEM;
+	*out = TAKE(f);
+	return KMS_OK;
+}
+
 static kms_err_t open_one(const char *dir, const char *name, const char *mode, FILE **out, diag_t *why)
 {
 	SCOPED(freep) char *path = NULL;
@@ -38,8 +47,8 @@ static kms_err_t open_one(const char *dir, const char *name, const char *mode, F
 
 kms_err_t evfile_open(const char *dir, evfile_t **out, diag_t *why)
 {
-	SCOPED(evfile_freep) evfile_t *f = calloc(1, sizeof *f);
-	if (f == NULL || (f->bytes = malloc(READ_AHEAD)) == NULL)
+	SCOPED(evfile_freep) evfile_t *f = NULL;
+	if (make(&f) != KMS_OK)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the events");
 	kms_err_t events = open_one(dir, EVFILE_EVENTS, "re", &f->events, why);
 	if (events != KMS_OK && events != KMS_E_NOTFOUND)
@@ -54,10 +63,24 @@ kms_err_t evfile_open(const char *dir, evfile_t **out, diag_t *why)
 	return KMS_OK;
 }
 
+kms_err_t evfile_of(FILE *events, FILE *index, evfile_t **out)
+{
+	SCOPED(fclosep) FILE *e = events;
+	SCOPED(fclosep) FILE *i = index;
+	evfile_t *f = NULL;
+	if (e == NULL || i == NULL)
+		return KMS_E_INVALID;
+	KMS_TRY(make(&f));
+	f->events = TAKE(e);
+	f->index = TAKE(i);
+	*out = f;
+	return KMS_OK;
+}
+
 kms_err_t evfile_create(const char *dir, evfile_t **out, diag_t *why)
 {
-	SCOPED(evfile_freep) evfile_t *f = calloc(1, sizeof *f);
-	if (f == NULL || (f->bytes = malloc(READ_AHEAD)) == NULL)
+	SCOPED(evfile_freep) evfile_t *f = NULL;
+	if (make(&f) != KMS_OK)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the events");
 	KMS_TRY(open_one(dir, EVFILE_EVENTS, "wxe", &f->events, why));
 	KMS_TRY(open_one(dir, EVFILE_INDEX, "wxe", &f->index, why));

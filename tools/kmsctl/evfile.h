@@ -22,6 +22,8 @@ void evfile_freep(evfile_t **f);
 
 /* NOTFOUND: neither file is there. INTEGRITY: one of them is missing. */
 KMS_MUST evfile_open(const char *dir, evfile_t **out, diag_t *why);
+/* Of two files that are open, which become the evfile's; on failure too. */
+KMS_MUST evfile_of(FILE *events, FILE *index, evfile_t **out);
 /* New files in a folder. */
 KMS_MUST evfile_create(const char *dir, evfile_t **out, diag_t *why);
 

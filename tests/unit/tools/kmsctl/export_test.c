@@ -364,6 +364,7 @@ static void test_lines_are_held_against_the_log(void **state)
 		tmpdir_remove(dir);
 	}
 	SCOPED(ran_free) ran_t r = RUN("audit", "export", dir);
+	assert_ran(&r, "export");
 	char path[TMPDIR_CAP];
 	tmpdir_path(dir, "events.index", path);
 	assert_int_equal(unlink(path), 0);
