@@ -181,11 +181,12 @@ static void test_cut_off(void **state)
 	tamper_t t;
 	SCOPED(buf_free) buf_t good = BUF_INIT;
 	tamper_begin(&t, LARGE, tamper_small_event);
-	cut_bundle(&t, "tile/entries/000", 0, 256, 1);
-	cut_bundle(&t, "tile/entries/003", 768, 256, 5);
+	size_t step = getenv("CLAVIGER_EVERY_BYTE") != NULL ? 1 : 8;
+	cut_bundle(&t, "tile/entries/000", 0, 256, step);
+	cut_bundle(&t, "tile/entries/003", 768, 256, step);
 	cut_bundle(&t, "tile/entries/007.p/208", 1792, 208, 1);
-	cut_tile(&t, "tile/0/000", 0, 1, 32);
-	cut_tile(&t, "tile/0/005", 1280, 1, 31);
+	cut_tile(&t, "tile/0/000", 0, 1, 32 * step);
+	cut_tile(&t, "tile/0/005", 1280, 1, 31 * step);
 	cut_tile(&t, "tile/0/007.p/208", 1792, 1, 32);
 	cut_tile(&t, "tile/1/000.p/7", 0, 256, 32);
 	tamper_read(&t, "checkpoint", &good);
