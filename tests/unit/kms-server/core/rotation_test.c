@@ -171,8 +171,8 @@ static void take_step(world_t *w, const char *path, model_t *m, step_t step)
 	assert_as_modelled(w, path, m, step_names[step]);
 }
 
-/* The store in memory copies a table for each commit that changes it: many orders over one long log would take
- * minutes with sanitizers. */
+/* The store in memory copies a table for each commit that changes it: many orders over one long log would
+ * take minutes with sanitizers. */
 static world_t *new_world(void **state)
 {
 	assert_int_equal(world_teardown(state), 0);
