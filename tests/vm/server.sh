@@ -10,6 +10,7 @@ run_server()
 	empty_disk "$work/kms.data" $server_disk
 	empty_disk "$work/kms.log" 2G
 	empty_disk "$work/kms.out" 8M
+	[ -x "$build/bench/checklog" ] || { fail "server: $build/bench/checklog is built"; return 0; }
 	start_guest server 1024 "vm_scenario=server vm_rounds=${VM_ROUNDS:-4} vm_storm=${VM_STORM:-30}" \
 		"$work/kms.data" "$work/kms.log" "$work/kms.out"
 	wait_guest server 300 || return 0
@@ -17,9 +18,9 @@ run_server()
 	check "server: the results come out" unpack_disk "$work/kms.out" "$work/kms" || return 0
 	port=$(free_port)
 
-	replay_check "server: nothing acknowledged is missing" "" 1 "$port"
+	replay_check "server: nothing acknowledged is missing and the log is whole" "" 1 "$port"
 	# every fourth: each costs as much as a clean one, and the states differ less
-	replay_check "server: nothing acknowledged is missing, with a part of the unflushed writes on the disk" 7 4 "$port"
+	replay_check "server: nothing acknowledged is missing and the log is whole, with a part of the unflushed writes on the disk" 7 4 "$port"
 	blind_check "$port"
 	spot_check
 }
@@ -46,7 +47,7 @@ blind_check()
 # state_check FOLDER ENTRY ACKED SHARE
 state_check()
 {
-	PATH=$bin:$PATH sh "$vm_dir/guest/check_state.sh" "$1" "$work/kms/acks" "$3" "$work/kms/creds" $((state_port + $4))
+	PATH=$bin:$build/bench:$PATH sh "$vm_dir/guest/check_state.sh" "$1" "$work/kms/acks" "$3" "$work/kms/creds" $((state_port + $4))
 }
 
 # replay_check NAME TORN EVERY PORT

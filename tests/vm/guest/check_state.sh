@@ -13,6 +13,7 @@ say()
 	echo "$*"; bad=1
 }
 
+checklog "$files/kms" >"$tmp/log" 2>&1 || say "the log as it lies there: $(cat "$tmp/log")"
 kms-server run --dir "$files/kms" --listen "127.0.0.1:$5" >"$tmp/server" 2>&1 &
 server=$!
 trap 'kill -9 $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$tmp"' EXIT
@@ -22,6 +23,8 @@ until health_is_ok; do
 	kill -0 $server 2>/dev/null && [ $tries -lt 600 ] || { echo "the server does not start:"; cat "$tmp/server"; exit 1; }
 	sleep 0.03
 done
+
+checklog "$files/kms" --started >"$tmp/log" 2>&1 || say "the log after the start: $(cat "$tmp/log")"
 
 # all events, as "INDEX REQUEST"
 cursor=

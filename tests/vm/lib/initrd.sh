@@ -31,7 +31,7 @@ build_initrd()
 	install -m 0755 "$(command -v busybox)" "$root/bin/busybox"
 	while read -r applet; do ln -s busybox "$root/bin/$applet"; done < <(busybox --list | grep -vx busybox)
 	for program in curl jq openssl cryptsetup dmsetup mkfs.ext4 e2fsck \
-		"$bin/kms-server" "$bin/kmsctl" "$bin/node-agent"; do
+		"$bin/kms-server" "$bin/kmsctl" "$bin/node-agent" "$bin/../bench/checklog"; do
 		rm -f "$root/bin/$(basename "$program")"
 		# the control part runs without the programs under test
 		[[ $program == /* && ! -x $program ]] || add_program "$root" "$program"
