@@ -14,7 +14,7 @@ say()
 }
 
 checklog "$files/kms" >"$tmp/log" 2>&1 || say "the log as it lies there: $(cat "$tmp/log")"
-kms-server run --dir "$files/kms" --listen "127.0.0.1:$5" >"$tmp/server" 2>&1 &
+kms-server run --dir "$files/kms" --listen "127.0.0.1:$5" --log-reserve 2 >"$tmp/server" 2>&1 &
 server=$!
 trap 'kill -9 $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$tmp"' EXIT
 tries=0

@@ -11,7 +11,7 @@ must "server: its file system is on dm-log-writes" logged_start /dev/vda /dev/vd
 must "server: init" kms-server init --dir /mnt/kms --seal keyfile --name 127.0.0.1
 . /vm/contract.sh
 take_operator /mnt/kms
-kms-server run --dir /mnt/kms --listen 127.0.0.1:8443 >/tmp/server.log 2>&1 &
+kms-server run --dir /mnt/kms --listen 127.0.0.1:8443 --log-reserve 2 >/tmp/server.log 2>&1 &
 server=$!
 i=0
 until health_is_ok || [ $i -eq 300 ]; do i=$((i + 1)); sleep 0.1; done
