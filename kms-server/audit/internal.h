@@ -2,6 +2,7 @@
 #ifndef CLAVIGER_KMS_SERVER_AUDIT_INTERNAL_H
 #define CLAVIGER_KMS_SERVER_AUDIT_INTERNAL_H
 
+#include "kms-server/audit/times.h"
 #include "kms-server/audit/tree.h"
 #include "kms-server/ports/audit.h"
 
@@ -11,14 +12,6 @@
  * (u64). */
 #define CHECKPOINT_KEY "log.checkpoint"
 #define ARCHIVED_KEY   "log.archived"
-
-/* The coarse time index. The log's clock may step back, so it goes by the latest minute seen so far, which
- * never falls: STORE_TIMES says at which event each such minute began, and how far behind it an event's own
- * time was at most. */
-typedef struct times {
-	uint64_t minute;   /* the latest */
-	uint64_t backstep; /* minutes */
-} times_t;
 
 struct audit {
 	store_t *store;
@@ -40,14 +33,6 @@ struct audit {
 	size_t n_parties;
 	audit_party_t party[AUDIT_PARTIES_MAX];
 };
-
-/* --- search.c --- */
-
-KMS_MUST times_load(store_txn_t *t, times_t *out);
-KMS_MUST times_note(times_t *at, store_txn_t *t, uint64_t index, int64_t time_ms);
-
-/* The first event that may be as young as this; `none` when all are older. */
-KMS_MUST times_first(store_txn_t *t, int64_t time_ms, uint64_t none, uint64_t *out);
 
 /* --- archive.c --- */
 

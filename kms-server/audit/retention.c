@@ -21,13 +21,16 @@ struct retention {
 
 /* --- one bundle --- */
 
-/* The end of the last full bundle whose events are all older than the limit. */
-static kms_err_t due(const retention_options_t *o, store_txn_t *t, uint64_t *out)
+/* Whether the bundle that begins with event `at` is full, and each of its events older than the limit by the
+ * event's own time. What a clock stamped that was ahead, and what lies behind it, thus stays for longer; no
+ * event leaves before its time. */
+static kms_err_t is_due(const retention_options_t *o, store_txn_t *t, uint64_t at, bool *out)
 {
-	uint64_t size = 0, young = 0;
+	uint64_t size = 0, end = at + TILE_WIDTH, young = at;
 	KMS_TRY(store_count(t, STORE_LEAVES, &size));
-	KMS_TRY(times_first(t, clock_now(&o->clock) - o->keep_ms, size, &young));
-	*out = young / TILE_WIDTH * TILE_WIDTH;
+	if (end <= size)
+		KMS_TRY(times_first(t, at, end, clock_now(&o->clock) - o->keep_ms, &young));
+	*out = young == end;
 	return KMS_OK;
 }
 
@@ -81,12 +84,13 @@ static kms_err_t copy_bundle(const retention_options_t *o, store_txn_t *t, uint6
 kms_err_t retention_step(const retention_options_t *o, uint64_t from, uint64_t *upto, diag_t *why)
 {
 	SCOPED(store_abortp) store_txn_t *t = NULL;
-	uint64_t archived = 0, end = 0;
+	uint64_t archived = 0;
+	bool due = false;
 	KMS_TRY(store_begin_read(o->store, &t));
 	KMS_TRY(archive_size(t, &archived));
-	KMS_TRY(due(o, t, &end));
 	uint64_t at = from > archived ? from : archived;
-	if (at + TILE_WIDTH > end)
+	KMS_TRY(is_due(o, t, at, &due));
+	if (!due)
 		return KMS_E_NOTFOUND;
 	KMS_TRY(copy_bundle(o, t, at / TILE_WIDTH, why));
 	*upto = at + TILE_WIDTH;

@@ -116,7 +116,7 @@ typedef struct audit_search {
 	int64_t from_ms, to_ms; /* inclusive; of the events' own times */
 	bool ascending;
 	uint64_t begin, end; /* indexes [begin, end) */
-	uint32_t examine;    /* how many index entries and events may be looked at */
+	uint32_t examine;    /* how many index entries, segments of time and events may be looked at */
 } audit_search_t;
 
 /* Called for each candidate in order; *take is to say whether the search goes on. A candidate fits the

@@ -22,8 +22,8 @@ typedef enum store_table {
 	STORE_LEAVES, /* u64 index → leaf hash; their number is the log's size, archived events included */
 	STORE_TREE,   /* level u8, u64 index → hash of a full subtree of 256^level leaves */
 	STORE_INDEX,  /* a term → indexes of its events, in blocks */
-	STORE_TIMES,  /* u64 minute → u64 first event of it; all ones → the clock's largest step back */
-	STORE_CHAINS, /* customer → that customer's sequence number and last event index */
+	STORE_TIMES, /* u64 first event of a segment, u64 minute → u64 first event at which it was so late */
+	STORE_CHAINS,      /* customer → that customer's sequence number and last event index */
 	STORE_MAINTENANCE, /* id */
 	STORE_TASKS, /* customer/service/node/volume/id → state: what maintenance events ask of nodes */
 	STORE_IDEMPOTENCY, /* SHA-256 → what was answered */

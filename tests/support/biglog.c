@@ -156,29 +156,6 @@ static kms_err_t load_signer(biglog_t *b, diag_t *why)
 	return note_signer_renamed(as_made, head.origin, &b->signer, why);
 }
 
-/* The folder was made today, and its made-up year lies before: without this the coarse time index would begin
- * today as well. */
-static kms_err_t forget_today(store_t *s)
-{
-	SCOPED(store_abortp) store_txn_t *t = NULL;
-	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
-	uint64_t size = 0;
-	uint8_t key[8];
-	span_t k = {0}, v = {0};
-	KMS_TRY(store_begin_read(s, &t));
-	KMS_TRY(store_count(t, STORE_LEAVES, &size));
-	KMS_TRY(store_seek(t, STORE_TIMES, span_of(NULL, 0), STORE_UP, &c));
-	kms_err_t e = store_next(c, &k, &v);
-	if (size > 1 || e != KMS_OK || k.n != sizeof key)
-		return size > 1 ? KMS_OK : KMS_E_INTEGRITY;
-	memcpy(key, k.p, sizeof key);
-	store_cursor_freep(&c);
-	store_abort(TAKE(t));
-	KMS_TRY(store_begin_write(s, size, &t));
-	KMS_TRY(store_del(t, STORE_TIMES, span_of(key, sizeof key)));
-	return store_commit(TAKE(t));
-}
-
 kms_err_t biglog_open(const char *dir, biglog_t *out, diag_t *why)
 {
 	SCOPED(biglog_close) biglog_t b = {.dir = strdup(dir), .random = UINT64_C(0x9E3779B97F4A7C15)};
@@ -189,7 +166,6 @@ kms_err_t biglog_open(const char *dir, biglog_t *out, diag_t *why)
 	KMS_TRY(path_join(dir, "db", &db));
 	KMS_TRY(lmdb_store_open(db, &o, &b.store, why));
 	KMS_TRY(load_signer(&b, why));
-	KMS_TRY(forget_today(b.store));
 	const audit_options_t a = {.store = b.store, .signer = b.signer};
 	KMS_TRY(audit_open(&a, &b.audit, why));
 	*out = b;

@@ -104,6 +104,7 @@ static void check_all(checklog_t *c, bool started, const char *acks)
 {
 	checklog_tree(c);
 	checklog_index(c);
+	checklog_times(c);
 	checklog_chains(c);
 	checklog_open(c, started);
 	if (acks != NULL)

@@ -23,7 +23,7 @@ typedef struct postings_list {
 /* What one event says of itself. */
 typedef struct seen_event {
 	char uid[40], correlation[40], operation[40], resource[200], tenant[72], code[16];
-	uint64_t sequence, previous;
+	uint64_t sequence, previous, minute;
 	bool has_previous, success;
 } seen_event_t;
 
@@ -49,6 +49,10 @@ void checklog_must(bool ok, const char *what);
 /* --- checklog_tree.c --- */
 /* Leaves, tree, the checkpoint in the database, log.checkpoint and log.cosigned. */
 void checklog_tree(checklog_t *c);
+
+/* --- checklog_times.c --- */
+/* The rows by which events are found by their time. */
+void checklog_times(checklog_t *c);
 
 /* --- checklog_index.c --- */
 /* Notes what the event with these bytes must be found by. */

@@ -85,6 +85,8 @@ static void note_event(checklog_t *c, uint64_t index, const json_t *e)
 	(void)snprintf(s->code, sizeof s->code, "%s", text_at(e, "status_code"));
 	s->success = json_integer_value(json_object_get(e, "status_id")) == 1;
 	s->sequence = (uint64_t)json_integer_value(json_object_get(metadata, "sequence"));
+	json_int_t time = json_integer_value(json_object_get(e, "time"));
+	s->minute = time > 0 ? (uint64_t)time / 60000 : 0;
 	s->has_previous = json_is_integer(previous);
 	s->previous = (uint64_t)json_integer_value(previous);
 }

@@ -66,18 +66,31 @@ static void seal_and_commit(log_fixture_t *f, store_txn_t *t)
 	audit_committed(f->audit);
 }
 
+static void append_numbered(log_fixture_t *f, store_txn_t *t, int64_t time_ms)
+{
+	char text[32];
+	(void)snprintf(text, sizeof text, "event %zu", f->n);
+	append(f, t, span_str(text), time_ms, NULL, 0);
+}
+
 void log_grow(log_fixture_t *f, size_t n, size_t batch)
 {
 	while (n > 0) {
 		store_txn_t *t = NULL;
 		MUST(store_begin_write(f->store, f->n, &t));
-		for (size_t i = 0; i < batch && n > 0; i++, n--) {
-			char text[32];
-			(void)snprintf(text, sizeof text, "event %zu", f->n);
-			append(f, t, span_str(text), (int64_t)f->n * 1000, NULL, 0);
-		}
+		for (size_t i = 0; i < batch && n > 0; i++, n--)
+			append_numbered(f, t, (int64_t)f->n * 1000);
 		seal_and_commit(f, t);
 	}
+}
+
+void log_add_at(log_fixture_t *f, const int64_t *time_ms, size_t n)
+{
+	store_txn_t *t = NULL;
+	MUST(store_begin_write(f->store, f->n, &t));
+	for (size_t i = 0; i < n; i++)
+		append_numbered(f, t, time_ms[i]);
+	seal_and_commit(f, t);
 }
 
 void log_add(log_fixture_t *f, const char *bytes, int64_t time_ms, const audit_term_t *terms, size_t n)

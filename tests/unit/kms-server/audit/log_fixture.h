@@ -30,6 +30,8 @@ kms_err_t log_reopen(log_fixture_t *f, diag_t *why);
 
 /* Appends n events, of `batch` a transaction, each "event INDEX". */
 void log_grow(log_fixture_t *f, size_t n, size_t batch);
+/* Appends n events of these times in one commit, each "event INDEX". */
+void log_add_at(log_fixture_t *f, const int64_t *time_ms, size_t n);
 /* One event in a transaction of its own. */
 void log_add(log_fixture_t *f, const char *bytes, int64_t time_ms, const audit_term_t *terms, size_t n);
 

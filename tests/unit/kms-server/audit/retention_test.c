@@ -81,6 +81,52 @@ static void test_what_is_due(void **state)
 	}
 }
 
+/* However the clock stepped, a bundle goes when each of its events is old enough, and no bundle before the
+ * one in front of it. The limit is second 630. */
+static void test_clock_that_stepped(void **state)
+{
+	static const struct {
+		unsigned at, n; /* these events are of second `second`, all others of second 100 */
+		int64_t second;
+		uint64_t from;
+		kms_err_t e;
+		const char *why;
+	} rows[] = {
+		{0, 0, 0, 0, KMS_OK, "all are old"},
+		{0, 1, 700, 0, KMS_E_NOTFOUND, "the first is young, and the clock was set back behind it"},
+		{255, 1, 630, 0, KMS_E_NOTFOUND, "the last is just as old as the limit"},
+		{100, 3, 86400, 0, KMS_E_NOTFOUND, "the clock was a day ahead for three events"},
+		{100, 3, 600, 0, KMS_E_NOTFOUND, "older, and of the same minute"},
+		{100, 3, 599, 0, KMS_OK, "in the one before it"},
+		{100, 3, -5, 0, KMS_OK, "the clock was lost for a while"},
+		{256, 1, 86400, 0, KMS_OK, "the next bundle's first event is none of this one's"},
+		{255, 1, 86400, 256, KMS_OK, "this one's last is none of the next one's"},
+		{511, 1, 700, 256, KMS_E_NOTFOUND, "the next one's last is"},
+	};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		int64_t times[600];
+		uint64_t upto = 0;
+		diag_t why = {""};
+		assert_int_equal(log_setup(state), 0);
+		for (unsigned k = 0; k < COUNT(times); k++)
+			times[k] = (k - rows[i].at < rows[i].n ? rows[i].second : 100) * 1000;
+		log_add_at(*state, times, COUNT(times));
+		retention_options_t o = options(*state, 630);
+		if (retention_step(&o, rows[i].from, &upto, &why) != rows[i].e ||
+		    upto != (rows[i].e == KMS_OK ? rows[i].from + 256 : 0))
+			fail_msg("%s", rows[i].why);
+		(void)log_teardown(state);
+	}
+}
+
+static void test_empty_log(void **state)
+{
+	retention_options_t o = options(*state, 630);
+	uint64_t upto = 0;
+	diag_t why = {""};
+	assert_int_equal(retention_step(&o, 0, &upto, &why), KMS_E_NOTFOUND);
+}
+
 static void test_moved_and_still_good(void **state)
 {
 	log_fixture_t *f = *state;
@@ -202,6 +248,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, log_setup, log_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_what_is_due),
+		cmocka_unit_test(test_clock_that_stepped),
+		T(test_empty_log),
 		T(test_moved_and_still_good),
 		T(test_archive_lost_or_changed),
 		T(test_unwritable_archive_keeps_the_events),

@@ -218,11 +218,64 @@ static void test_reopened(void **state)
 	run(f, s, 100000, 1000);
 }
 
+/* A clock that was two weeks ahead for 300 events, was set right, and has gone on since. */
+#define DAY_MS   INT64_C(86400000)
+#define STEP_MS  INT64_C(60000)
+#define RIGHT_MS INT64_C(1700000000000)
+
+static int64_t corrected(uint64_t i)
+{
+	return RIGHT_MS + (int64_t)i * STEP_MS + (i < 300 ? 14 * DAY_MS : 0);
+}
+
+typedef struct shown {
+	int64_t to_ms;
+	size_t n;
+	uint64_t first;
+} shown_t;
+
+/* As core does: what is not asked for costs, and is not shown. */
+static kms_err_t show_asked(void *ctx, uint64_t index, span_t bytes, bool *go_on)
+{
+	shown_t *s = ctx;
+	(void)bytes;
+	if (corrected(index) > s->to_ms)
+		return KMS_OK;
+	if (s->n++ == 0)
+		s->first = index;
+	*go_on = s->n < 50;
+	return KMS_OK;
+}
+
+static void test_pages_are_full_after_a_correction(void **state)
+{
+	log_fixture_t *f = *state;
+	SCOPED(store_abortp) store_txn_t *t = NULL;
+	int64_t times[2000];
+	shown_t shown = {.to_ms = corrected(600)};
+	audit_search_t s = {.to_ms = shown.to_ms, .end = COUNT(times), .examine = 100};
+	uint64_t next = 0;
+	bool more = false;
+	for (uint64_t i = 0; i < COUNT(times); i++)
+		times[i] = corrected(i);
+	log_add_at(f, times, COUNT(times));
+	MUST(store_begin_read(f->store, &t));
+	MUST(audit_search(f->audit, t, &s, show_asked, &shown, &next, &more));
+	assert_int_equal(shown.n, 50);
+	assert_int_equal(shown.first, 600);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, log_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_combinations), T(test_any_of), T(test_bounds), T(test_budget), T(test_reopened),
+		T(test_combinations),
+		T(test_any_of),
+		T(test_bounds),
+		T(test_budget),
+		T(test_reopened),
+		cmocka_unit_test_setup_teardown(test_pages_are_full_after_a_correction, log_setup,
+						log_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
