@@ -4,13 +4,13 @@
 #include "common/base/scope.h"
 #include "common/io/file.h"
 #include "common/proto/json.h"
+#include "tools/bench/ground.h"
+#include "tools/bench/options.h"
 #include "tools/bench/proc.h"
 #include "tools/bench/report.h"
 #include "tools/bench/strangers.h"
 
 #include <errno.h>
-#include <ftw.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -28,7 +28,8 @@ typedef struct settings {
 
 typedef struct flood {
 	settings_t set;
-	char *dir, *server_dir, *log, *data;
+	ground_t ground;
+	char *data; /* the database */
 	kms_process_t kms;
 	fleet_t fleet;
 	strangers_t *strangers, *rude;
@@ -36,25 +37,13 @@ typedef struct flood {
 	bool met;
 } flood_t;
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void flood_end(flood_t *f)
 {
 	strangers_end(&f->strangers);
 	strangers_end(&f->rude);
 	proc_kill(&f->kms.pid);
 	fleet_free(&f->fleet);
-	if (f->dir != NULL)
-		(void)nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	free(f->dir);
-	free(f->server_dir);
-	free(f->log);
+	ground_remove(&f->ground);
 	free(f->data);
 }
 
@@ -65,21 +54,15 @@ static void pause_ms(long ms)
 
 static kms_err_t prepare(flood_t *f, diag_t *why)
 {
-	KMS_TRY(path_join(f->set.parent, "claviger-flood-XXXXXX", &f->dir));
-	if (mkdtemp(f->dir) == NULL) {
-		int error = errno;
-		freep(&f->dir);
-		return diag_fail(why, KMS_E_IO, "no temporary folder in %s: %s", f->set.parent,
-				 strerror(error));
-	}
-	KMS_TRY(path_join(f->dir, "server", &f->server_dir));
-	KMS_TRY(path_join(f->dir, "server.log", &f->log));
-	KMS_TRY(path_join(f->server_dir, "db/data.mdb", &f->data));
-	kms_setup_t setup = {
-		.program = f->set.server, .dir = f->server_dir, .log = f->log, .threads = f->set.threads};
+	KMS_TRY(ground_make(f->set.parent, "flood", &f->ground, why));
+	KMS_TRY(path_join(f->ground.server, "db/data.mdb", &f->data));
+	kms_setup_t setup = {.program = f->set.server,
+			     .dir = f->ground.server,
+			     .log = f->ground.log,
+			     .threads = f->set.threads};
 	KMS_TRY(kms_init(&setup, why));
 	KMS_TRY(kms_start(&setup, &f->kms, why));
-	const fleet_options_t o = {.server_dir = f->server_dir,
+	const fleet_options_t o = {.server_dir = f->ground.server,
 				   .port = f->kms.port,
 				   .connections = f->set.connections,
 				   .nodes = f->set.nodes,
@@ -175,18 +158,6 @@ static kms_err_t turn_of(flood_t *f, bool flooded, round_result_t *out, diag_t *
 	return KMS_OK;
 }
 
-/* n > 0 */
-static double median(double *v, size_t n)
-{
-	for (size_t i = 1; i < n; i++)
-		for (size_t k = i; k > 0 && v[k] < v[k - 1]; k--) {
-			double t = v[k];
-			v[k] = v[k - 1];
-			v[k - 1] = t;
-		}
-	return n % 2 == 1 || n < 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
 /* The other first every second time, so that what else the machine does meets both; one turn before that is
  * not counted. */
 static kms_err_t compare(flood_t *f, diag_t *why)
@@ -206,7 +177,7 @@ static kms_err_t compare(flood_t *f, diag_t *why)
 	(void)report_median("without", calm, f->set.rounds);
 	(void)report_median("under flood", flooded, f->set.rounds);
 	report_pairs(flooded, calm, f->set.rounds);
-	f->met = report_ratio("releases under flood / without", median(ratio, f->set.rounds), GOAL);
+	f->met = report_ratio("releases under flood / without", measure_middle(ratio, f->set.rounds), GOAL);
 	for (size_t i = 0; i < f->set.rounds; i++)
 		if (flooded[i].good != flooded[i].asked) {
 			printf("NOT met: %zu releases failed under the flood\n",
@@ -241,98 +212,45 @@ static kms_err_t run(flood_t *f, diag_t *why)
 	KMS_TRY(compare(f, why));
 	KMS_TRY(flood_alone(f, why));
 	report_memory("after the flood", proc_rss_anon_kib(f->kms.pid));
-	if (load_now_us() >= f->deadline_us)
-		return diag_fail(why, KMS_E_FULL,
-				 "the time of --seconds was up: the figures are of unfinished rounds");
+	KMS_TRY(measure_in_time(f->deadline_us, why));
 	return proc_stop(&f->kms.pid, why);
 }
 
 /* --- the command line --- */
 
-static void usage(FILE *out)
-{
-	(void)fprintf(out,
-		      "usage: flood --server KMS_SERVER [options]\n"
-		      "  --nodes N            nodes, each with its own certificate and volume (1000)\n"
-		      "  --connections C      their connections in flight (64)\n"
-		      "  --strangers C        the flood's connections in flight (256)\n"
-		      "  --rude C             connections that do not wait for answers (32)\n"
-		      "  --silent C           silent connections besides (256)\n"
-		      "  --rounds N           measured pairs of rounds (5)\n"
-		      "  --alone SECONDS      of the flood without nodes, for what it leaves behind (10)\n"
-		      "  --threads N          HTTPS threads of the server (one a core, at least 2)\n"
-		      "  --seconds N          end of it all, finished or not (300)\n"
-		      "  --dir DIR            where the temporary folder goes (/tmp)\n"
-		      "  --check              fail when the ratio is below its goal\n");
-}
+static const char USAGE[] =
+	"usage: flood --server KMS_SERVER [options]\n"
+	"  --nodes N            nodes, each with its own certificate and volume (1000)\n"
+	"  --connections C      their connections in flight (64)\n"
+	"  --strangers C        the flood's connections in flight (256)\n"
+	"  --rude C             connections that do not wait for answers (32)\n"
+	"  --silent C           silent connections besides (256)\n"
+	"  --rounds N           measured pairs of rounds (5)\n"
+	"  --alone SECONDS      of the flood without nodes, for what it leaves behind (10)\n"
+	"  --threads N          HTTPS threads of the server (one a core, at least 2)\n"
+	"  --seconds N          end of it all, finished or not (300)\n"
+	"  --dir DIR            where the temporary folder goes (/tmp)\n"
+	"  --check              fail when the ratio is below its goal\n";
 
-typedef struct number_option {
-	const char *name;
-	size_t offset;
-	unsigned min, max;
-} number_option_t;
-
-static const number_option_t NUMBERS[] = {
-	{"nodes", offsetof(settings_t, nodes), 1, 20000},
-	{"connections", offsetof(settings_t, connections), 1, 1000},
-	{"strangers", offsetof(settings_t, strangers), 0, 1000},
-	{"rude", offsetof(settings_t, rude), 0, 1000},
-	{"silent", offsetof(settings_t, silent), 0, 4000},
-	{"rounds", offsetof(settings_t, rounds), 1, ROUNDS_MAX},
-	{"alone", offsetof(settings_t, alone), 0, 600},
-	{"threads", offsetof(settings_t, threads), 2, 256},
-	{"seconds", offsetof(settings_t, seconds), 10, 3600},
+static const option_row_t OPTIONS[] = {
+	{"server", OPTION_NEEDED, offsetof(settings_t, server), 0, 0},
+	{"nodes", OPTION_NUMBER, offsetof(settings_t, nodes), 1, 20000},
+	{"connections", OPTION_NUMBER, offsetof(settings_t, connections), 1, 1000},
+	{"strangers", OPTION_NUMBER, offsetof(settings_t, strangers), 0, 1000},
+	{"rude", OPTION_NUMBER, offsetof(settings_t, rude), 0, 1000},
+	{"silent", OPTION_NUMBER, offsetof(settings_t, silent), 0, 4000},
+	{"rounds", OPTION_NUMBER, offsetof(settings_t, rounds), 1, ROUNDS_MAX},
+	{"alone", OPTION_NUMBER, offsetof(settings_t, alone), 0, 600},
+	{"threads", OPTION_NUMBER, offsetof(settings_t, threads), 2, 256},
+	{"seconds", OPTION_NUMBER, offsetof(settings_t, seconds), 10, 3600},
+	{"dir", OPTION_TEXT, offsetof(settings_t, parent), 0, 0},
+	{"check", OPTION_FLAG, offsetof(settings_t, check), 0, 0},
 };
-#define N_NUMBERS (sizeof(NUMBERS) / sizeof(NUMBERS[0]))
 
-static bool set_number(settings_t *s, size_t i, const char *text)
-{
-	char *end = NULL;
-	errno = 0;
-	unsigned long v = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || v < NUMBERS[i].min ||
-	    v > NUMBERS[i].max) {
-		(void)fprintf(stderr, "flood: --%s is a number from %u to %u\n", NUMBERS[i].name,
-			      NUMBERS[i].min, NUMBERS[i].max);
-		return false;
-	}
-	unsigned value = (unsigned)v;
-	memcpy((char *)s + NUMBERS[i].offset, &value, sizeof(value));
-	return true;
-}
-
-enum { OPT_SERVER = 100, OPT_DIR, OPT_CHECK, OPT_HELP };
-
-static int read_options(int argc, char **argv, settings_t *s)
-{
-	struct option options[N_NUMBERS + 5] = {{0}};
-	for (size_t i = 0; i < N_NUMBERS; i++)
-		options[i] = (struct option){NUMBERS[i].name, required_argument, NULL, (int)i};
-	options[N_NUMBERS] = (struct option){"server", required_argument, NULL, OPT_SERVER};
-	options[N_NUMBERS + 1] = (struct option){"dir", required_argument, NULL, OPT_DIR};
-	options[N_NUMBERS + 2] = (struct option){"check", no_argument, NULL, OPT_CHECK};
-	options[N_NUMBERS + 3] = (struct option){"help", no_argument, NULL, OPT_HELP};
-	int o = 0;
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (o == OPT_HELP) {
-			usage(stdout);
-			return 0;
-		}
-		if (o == '?' || (o < (int)N_NUMBERS && !set_number(s, (size_t)o, optarg)))
-			return 2;
-		s->server = o == OPT_SERVER ? optarg : s->server;
-		s->parent = o == OPT_DIR ? optarg : s->parent;
-		s->check = s->check || o == OPT_CHECK;
-	}
-	if (optind == argc && s->server != NULL)
-		return -1;
-	usage(stderr);
-	return 2;
-}
+static const command_line_t COMMAND = {"flood", USAGE, OPTIONS, sizeof OPTIONS / sizeof *OPTIONS};
 
 int main(int argc, char **argv)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	SCOPED(flood_end)
 	flood_t f = {.set = {.parent = "/tmp",
 			     .nodes = 1000,
@@ -342,17 +260,13 @@ int main(int argc, char **argv)
 			     .silent = 256,
 			     .rounds = 5,
 			     .alone = 10,
-			     .threads = cores > 2 ? (unsigned)cores : 2,
+			     .threads = proc_threads(),
 			     .seconds = 300}};
-	int exit_code = read_options(argc, argv, &f.set);
+	int exit_code = options_read(&COMMAND, argc, argv, &f.set);
 	if (exit_code >= 0)
 		return exit_code;
 	(void)signal(SIGPIPE, SIG_IGN);
 	diag_t why = {.text = ""};
 	kms_err_t e = run(&f, &why);
-	if (e != KMS_OK) {
-		(void)fprintf(stderr, "flood: %s\n", why.text[0] != '\0' ? why.text : kms_err_name(e));
-		return 1;
-	}
-	return f.set.check && !f.met ? 1 : 0;
+	return report_end("flood", e, &why, f.set.check && !f.met);
 }

@@ -145,3 +145,25 @@ const round_result_t *measure_median(const round_result_t *r, size_t n)
 	}
 	return r;
 }
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+double measure_middle(double *v, size_t n)
+{
+	if (n == 0)
+		return 0;
+	qsort(v, n, sizeof *v, by_size);
+	return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+kms_err_t measure_in_time(int64_t deadline_us, diag_t *why)
+{
+	if (load_now_us() >= deadline_us)
+		return diag_fail(why, KMS_E_FULL,
+				 "the time of --seconds was up: the figures are of unfinished rounds");
+	return KMS_OK;
+}

@@ -28,5 +28,10 @@ KMS_MUST measure_round(const round_options_t *o, const fleet_t *f, round_result_
 
 /* The round with the median of per_second; n > 0. */
 const round_result_t *measure_median(const round_result_t *r, size_t n);
+/* The median of n numbers, which it puts in order; 0 of none. */
+double measure_middle(double *v, size_t n);
+
+/* FULL when the time is up: the last rounds were not finished, and figures of them are worth nothing. */
+KMS_MUST measure_in_time(int64_t deadline_us, diag_t *why);
 
 #endif

@@ -186,3 +186,9 @@ uint64_t proc_rss_anon_kib(pid_t pid)
 	const char *at = strstr(text, "RssAnon:");
 	return at != NULL ? strtoul(at + 8, NULL, 10) : 0;
 }
+
+unsigned proc_threads(void)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	return cores > 2 ? (unsigned)cores : 2;
+}

@@ -32,6 +32,9 @@ KMS_MUST proc_stop(pid_t *pid, diag_t *why);
 /* At once; for cleanup. */
 void proc_kill(pid_t *pid);
 
+/* HTTPS threads of a server: one a core, at least 2. */
+unsigned proc_threads(void);
+
 /* User and system time so far; 0 when the process is gone. */
 int64_t proc_cpu_us(pid_t pid);
 /* RssAnon in KiB; 0 when the process is gone. */

@@ -59,3 +59,11 @@ void report_memory(const char *when, uint64_t kib)
 	printf("RSSANON %-26s %6.1f MiB\n", when, (double)kib / 1024);
 	(void)fflush(stdout);
 }
+
+int report_end(const char *program, kms_err_t e, const diag_t *why, bool missed)
+{
+	if (e == KMS_OK)
+		return missed ? 1 : 0;
+	(void)fprintf(stderr, "%s: %s\n", program, why->text[0] != '\0' ? why->text : kms_err_name(e));
+	return 1;
+}

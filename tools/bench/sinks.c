@@ -2,14 +2,13 @@
  * exporters, and at the same one with a webhook that accepts and never answers and a syslog server that is
  * not there. In turns, in one run. See tools/bench/run-sinks. */
 #include "common/base/scope.h"
-#include "common/io/file.h"
+#include "tools/bench/ground.h"
+#include "tools/bench/options.h"
 #include "tools/bench/proc.h"
 #include "tools/bench/report.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <ftw.h>
-#include <getopt.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +25,7 @@ typedef struct settings {
 
 typedef struct bench {
 	settings_t set;
-	char *dir, *server_dir, *log;
+	ground_t ground;
 	kms_process_t kms;
 	fleet_t fleet;
 	int hole; /* listens; the kernel accepts, and nobody reads */
@@ -35,24 +34,12 @@ typedef struct bench {
 	bool met;
 } bench_t;
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void bench_end(bench_t *b)
 {
 	proc_kill(&b->kms.pid);
 	fleet_free(&b->fleet);
 	closep(&b->hole);
-	if (b->dir != NULL)
-		(void)nftw(b->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	free(b->dir);
-	free(b->server_dir);
-	free(b->log);
+	ground_remove(&b->ground);
 }
 
 static int bound(unsigned *port)
@@ -84,8 +71,8 @@ static kms_err_t start(bench_t *b, bool sinks, diag_t *why)
 {
 	const char *const more[] = {"--export-webhook", b->webhook, "--export-syslog", b->syslog, NULL};
 	const kms_setup_t setup = {.program = b->set.server,
-				   .dir = b->server_dir,
-				   .log = b->log,
+				   .dir = b->ground.server,
+				   .log = b->ground.log,
 				   .threads = b->set.threads,
 				   .more = sinks ? more : NULL};
 	if (b->kms.pid != 0)
@@ -95,20 +82,12 @@ static kms_err_t start(bench_t *b, bool sinks, diag_t *why)
 
 static kms_err_t prepare(bench_t *b, diag_t *why)
 {
-	KMS_TRY(path_join(b->set.parent, "claviger-sinks-XXXXXX", &b->dir));
-	if (mkdtemp(b->dir) == NULL) {
-		int error = errno;
-		freep(&b->dir);
-		return diag_fail(why, KMS_E_IO, "no temporary folder in %s: %s", b->set.parent,
-				 strerror(error));
-	}
-	KMS_TRY(path_join(b->dir, "server", &b->server_dir));
-	KMS_TRY(path_join(b->dir, "server.log", &b->log));
+	KMS_TRY(ground_make(b->set.parent, "sinks", &b->ground, why));
 	KMS_TRY(make_dead_sinks(b, why));
-	const kms_setup_t setup = {.program = b->set.server, .dir = b->server_dir, .log = b->log};
+	const kms_setup_t setup = {.program = b->set.server, .dir = b->ground.server, .log = b->ground.log};
 	KMS_TRY(kms_init(&setup, why));
 	KMS_TRY(start(b, false, why));
-	const fleet_options_t o = {.server_dir = b->server_dir,
+	const fleet_options_t o = {.server_dir = b->ground.server,
 				   .port = b->kms.port,
 				   .connections = b->set.connections,
 				   .nodes = b->set.nodes,
@@ -130,19 +109,6 @@ static kms_err_t turn_of(bench_t *b, bool sinks, round_result_t *out, diag_t *wh
 	return measure_round(&r, &b->fleet, out, why);
 }
 
-static double median(double *v, size_t n)
-{
-	for (size_t i = 1; i < n; i++)
-		for (size_t k = i; k > 0 && v[k] < v[k - 1]; k--) {
-			double t = v[k];
-			v[k] = v[k - 1];
-			v[k - 1] = t;
-		}
-	if (n == 0)
-		return 0;
-	return n % 2 == 1 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
-}
-
 /* The other first every second time, so that what else the machine does meets both. */
 static kms_err_t compare(bench_t *b, diag_t *why)
 {
@@ -160,7 +126,7 @@ static kms_err_t compare(bench_t *b, diag_t *why)
 	(void)report_median("without", without, b->set.rounds);
 	(void)report_median("with dead sinks", with, b->set.rounds);
 	report_pairs(with, without, b->set.rounds);
-	b->met = report_ratio("with dead sinks / without", median(ratio, b->set.rounds), GOAL);
+	b->met = report_ratio("with dead sinks / without", measure_middle(ratio, b->set.rounds), GOAL);
 	return KMS_OK;
 }
 
@@ -171,106 +137,49 @@ static kms_err_t run(bench_t *b, diag_t *why)
 	printf("%u nodes on %u connections, %u server threads; webhook %s, syslog %s\n", b->set.nodes,
 	       b->set.connections, b->set.threads, b->webhook, b->syslog);
 	KMS_TRY(compare(b, why));
-	if (load_now_us() >= b->deadline_us)
-		return diag_fail(why, KMS_E_FULL,
-				 "the time of --seconds was up: the figures are of unfinished rounds");
+	KMS_TRY(measure_in_time(b->deadline_us, why));
 	return proc_stop(&b->kms.pid, why);
 }
 
 /* --- the command line --- */
 
-static void usage(FILE *out)
-{
-	(void)fprintf(out, "usage: sinks --server KMS_SERVER [options]\n"
-			   "  --nodes N            nodes, each with its own certificate and volume (2000)\n"
-			   "  --connections C      connections in flight (64)\n"
-			   "  --rounds N           measured pairs (9)\n"
-			   "  --threads N          HTTPS threads of the server (one a core, at least 2)\n"
-			   "  --seconds N          end of it all, finished or not (600)\n"
-			   "  --dir DIR            where the temporary folder goes (/tmp)\n"
-			   "  --check              fail when the ratio is below its goal\n");
-}
+static const char USAGE[] = "usage: sinks --server KMS_SERVER [options]\n"
+			    "  --nodes N            nodes, each with its own certificate and volume (2000)\n"
+			    "  --connections C      connections in flight (64)\n"
+			    "  --rounds N           measured pairs (9)\n"
+			    "  --threads N          HTTPS threads of the server (one a core, at least 2)\n"
+			    "  --seconds N          end of it all, finished or not (600)\n"
+			    "  --dir DIR            where the temporary folder goes (/tmp)\n"
+			    "  --check              fail when the ratio is below its goal\n";
 
-typedef struct number_option {
-	const char *name;
-	size_t offset;
-	unsigned min, max;
-} number_option_t;
-
-static const number_option_t NUMBERS[] = {
-	{"nodes", offsetof(settings_t, nodes), 1, 20000},
-	{"connections", offsetof(settings_t, connections), 1, 1000},
-	{"rounds", offsetof(settings_t, rounds), 1, ROUNDS_MAX},
-	{"threads", offsetof(settings_t, threads), 2, 256},
-	{"seconds", offsetof(settings_t, seconds), 10, 3600},
+static const option_row_t OPTIONS[] = {
+	{"server", OPTION_NEEDED, offsetof(settings_t, server), 0, 0},
+	{"nodes", OPTION_NUMBER, offsetof(settings_t, nodes), 1, 20000},
+	{"connections", OPTION_NUMBER, offsetof(settings_t, connections), 1, 1000},
+	{"rounds", OPTION_NUMBER, offsetof(settings_t, rounds), 1, ROUNDS_MAX},
+	{"threads", OPTION_NUMBER, offsetof(settings_t, threads), 2, 256},
+	{"seconds", OPTION_NUMBER, offsetof(settings_t, seconds), 10, 3600},
+	{"dir", OPTION_TEXT, offsetof(settings_t, parent), 0, 0},
+	{"check", OPTION_FLAG, offsetof(settings_t, check), 0, 0},
 };
-#define N_NUMBERS (sizeof(NUMBERS) / sizeof(NUMBERS[0]))
 
-static bool set_number(settings_t *s, size_t i, const char *text)
-{
-	char *end = NULL;
-	errno = 0;
-	unsigned long v = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || v < NUMBERS[i].min ||
-	    v > NUMBERS[i].max) {
-		(void)fprintf(stderr, "sinks: --%s is a number from %u to %u\n", NUMBERS[i].name,
-			      NUMBERS[i].min, NUMBERS[i].max);
-		return false;
-	}
-	unsigned value = (unsigned)v;
-	memcpy((char *)s + NUMBERS[i].offset, &value, sizeof(value));
-	return true;
-}
-
-enum { OPT_SERVER = 100, OPT_DIR, OPT_CHECK, OPT_HELP };
-
-static int read_options(int argc, char **argv, settings_t *s)
-{
-	struct option options[N_NUMBERS + 5] = {{0}};
-	for (size_t i = 0; i < N_NUMBERS; i++)
-		options[i] = (struct option){NUMBERS[i].name, required_argument, NULL, (int)i};
-	options[N_NUMBERS] = (struct option){"server", required_argument, NULL, OPT_SERVER};
-	options[N_NUMBERS + 1] = (struct option){"dir", required_argument, NULL, OPT_DIR};
-	options[N_NUMBERS + 2] = (struct option){"check", no_argument, NULL, OPT_CHECK};
-	options[N_NUMBERS + 3] = (struct option){"help", no_argument, NULL, OPT_HELP};
-	int o = 0;
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (o == OPT_HELP) {
-			usage(stdout);
-			return 0;
-		}
-		if (o == '?' || (o < (int)N_NUMBERS && !set_number(s, (size_t)o, optarg)))
-			return 2;
-		s->server = o == OPT_SERVER ? optarg : s->server;
-		s->parent = o == OPT_DIR ? optarg : s->parent;
-		s->check = s->check || o == OPT_CHECK;
-	}
-	if (optind == argc && s->server != NULL)
-		return -1;
-	usage(stderr);
-	return 2;
-}
+static const command_line_t COMMAND = {"sinks", USAGE, OPTIONS, sizeof OPTIONS / sizeof *OPTIONS};
 
 int main(int argc, char **argv)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	SCOPED(bench_end)
 	bench_t b = {.hole = -1,
 		     .set = {.parent = "/tmp",
 			     .nodes = 2000,
 			     .connections = 64,
 			     .rounds = 9,
-			     .threads = cores > 2 ? (unsigned)cores : 2,
+			     .threads = proc_threads(),
 			     .seconds = 600}};
-	int exit_code = read_options(argc, argv, &b.set);
+	int exit_code = options_read(&COMMAND, argc, argv, &b.set);
 	if (exit_code >= 0)
 		return exit_code;
 	(void)signal(SIGPIPE, SIG_IGN);
 	diag_t why = {.text = ""};
 	kms_err_t e = run(&b, &why);
-	if (e != KMS_OK) {
-		(void)fprintf(stderr, "sinks: %s\n", why.text[0] != '\0' ? why.text : kms_err_name(e));
-		return 1;
-	}
-	return b.set.check && !b.met ? 1 : 0;
+	return report_end("sinks", e, &why, b.set.check && !b.met);
 }

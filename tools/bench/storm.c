@@ -2,14 +2,12 @@
  * releases, and how that compares, in the same run, with a server that does nothing but the handshake, and
  * with one that commits every request by itself. See tools/bench/run-storm. */
 #include "common/base/scope.h"
-#include "common/io/file.h"
 #include "tools/bench/bare.h"
+#include "tools/bench/ground.h"
+#include "tools/bench/options.h"
 #include "tools/bench/proc.h"
 #include "tools/bench/report.h"
 
-#include <errno.h>
-#include <ftw.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -28,9 +26,7 @@ typedef struct settings {
 
 typedef struct storm {
 	settings_t set;
-	char *dir;        /* temporary */
-	char *server_dir; /* in it */
-	char *log;
+	ground_t ground;
 	kms_process_t kms;
 	pid_t bare;
 	uint16_t bare_port;
@@ -39,50 +35,27 @@ typedef struct storm {
 	bool met;
 } storm_t;
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static void storm_end(storm_t *s)
 {
 	proc_kill(&s->kms.pid);
 	proc_kill(&s->bare);
 	fleet_free(&s->fleet);
-	if (s->dir != NULL)
-		(void)nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	free(s->dir);
-	free(s->server_dir);
-	free(s->log);
+	ground_remove(&s->ground);
 }
 
 static kms_setup_t setup_of(const storm_t *s)
 {
-	return (kms_setup_t){
-		.program = s->set.server, .dir = s->server_dir, .log = s->log, .threads = s->set.threads};
+	return (kms_setup_t){.program = s->set.server,
+			     .dir = s->ground.server,
+			     .log = s->ground.log,
+			     .threads = s->set.threads};
 }
 
 /* --- the parts --- */
 
-static kms_err_t make_folder(storm_t *s, diag_t *why)
-{
-	KMS_TRY(path_join(s->set.parent, "claviger-storm-XXXXXX", &s->dir));
-	if (mkdtemp(s->dir) == NULL) {
-		int error = errno;
-		freep(&s->dir);
-		return diag_fail(why, KMS_E_IO, "no temporary folder in %s: %s", s->set.parent,
-				 strerror(error));
-	}
-	KMS_TRY(path_join(s->dir, "server", &s->server_dir));
-	return path_join(s->dir, "server.log", &s->log);
-}
-
 static fleet_options_t fleet_options(const storm_t *s)
 {
-	return (fleet_options_t){.server_dir = s->server_dir,
+	return (fleet_options_t){.server_dir = s->ground.server,
 				 .port = s->kms.port,
 				 .connections = s->set.connections,
 				 .nodes = s->set.nodes,
@@ -91,11 +64,11 @@ static fleet_options_t fleet_options(const storm_t *s)
 
 static kms_err_t prepare(storm_t *s, diag_t *why)
 {
-	KMS_TRY(make_folder(s, why));
+	KMS_TRY(ground_make(s->set.parent, "storm", &s->ground, why));
 	kms_setup_t setup = setup_of(s);
 	KMS_TRY(kms_init(&setup, why));
 	KMS_TRY(kms_start(&setup, &s->kms, why));
-	KMS_TRY(bare_start(s->server_dir, s->set.threads, &s->bare, &s->bare_port, why));
+	KMS_TRY(bare_start(s->ground.server, s->set.threads, &s->bare, &s->bare_port, why));
 	fleet_options_t o = fleet_options(s);
 	return fleet_make(&o, &s->fleet, why);
 }
@@ -208,119 +181,62 @@ static kms_err_t run(storm_t *s, diag_t *why)
 	KMS_TRY(compare_with_bare(s, why));
 	KMS_TRY(compare_with_commit_each(s, why));
 	KMS_TRY(fill_with_volumes(s, why));
-	if (load_now_us() >= s->deadline_us)
-		return diag_fail(why, KMS_E_FULL,
-				 "the time of --seconds was up: the figures are of unfinished rounds");
+	KMS_TRY(measure_in_time(s->deadline_us, why));
 	return KMS_OK;
 }
 
 /* --- the command line --- */
 
-static void usage(FILE *out)
-{
-	(void)fprintf(out, "usage: storm --server KMS_SERVER --slowsync LIBSLOWSYNC.SO [options]\n"
-			   "  --nodes N            nodes, each with its own certificate and volume (2000)\n"
-			   "  --connections C      connections in flight (64)\n"
-			   "  --rounds N           measured rounds of release and of the bare handshake (5)\n"
-			   "  --slow-rounds N      rounds grouped and with a commit for each request (2)\n"
-			   "  --slow-ms N          milliseconds that a flush takes in these (5)\n"
-			   "  --threads N          HTTPS threads of both servers (one a core, at least 2)\n"
-			   "  --volumes N          volumes at the last look at memory (as many as nodes)\n"
-			   "  --seconds N          end of it all, finished or not (300)\n"
-			   "  --dir DIR            where the temporary folder goes (/tmp)\n"
-			   "  --check              fail when a ratio is below its goal\n");
-}
+static const char USAGE[] =
+	"usage: storm --server KMS_SERVER --slowsync LIBSLOWSYNC.SO [options]\n"
+	"  --nodes N            nodes, each with its own certificate and volume (2000)\n"
+	"  --connections C      connections in flight (64)\n"
+	"  --rounds N           measured rounds of release and of the bare handshake (5)\n"
+	"  --slow-rounds N      rounds grouped and with a commit for each request (2)\n"
+	"  --slow-ms N          milliseconds that a flush takes in these (5)\n"
+	"  --threads N          HTTPS threads of both servers (one a core, at least 2)\n"
+	"  --volumes N          volumes at the last look at memory (as many as nodes)\n"
+	"  --seconds N          end of it all, finished or not (300)\n"
+	"  --dir DIR            where the temporary folder goes (/tmp)\n"
+	"  --check              fail when a ratio is below its goal\n";
 
-typedef struct number_option {
-	const char *name;
-	size_t offset;
-	unsigned min, max;
-} number_option_t;
-
-static const number_option_t NUMBERS[] = {
-	{"nodes", offsetof(settings_t, nodes), 1, 20000},
-	{"connections", offsetof(settings_t, connections), 1, 1000},
-	{"rounds", offsetof(settings_t, rounds), 1, ROUNDS_MAX},
-	{"slow-rounds", offsetof(settings_t, slow_rounds), 1, ROUNDS_MAX},
-	{"slow-ms", offsetof(settings_t, slow_ms), 1, 1000},
-	{"threads", offsetof(settings_t, threads), 2, 256},
-	{"volumes", offsetof(settings_t, volumes), 0, 99999},
-	{"seconds", offsetof(settings_t, seconds), 10, 3600},
+static const option_row_t OPTIONS[] = {
+	{"server", OPTION_NEEDED, offsetof(settings_t, server), 0, 0},
+	{"slowsync", OPTION_NEEDED, offsetof(settings_t, slowsync), 0, 0},
+	{"nodes", OPTION_NUMBER, offsetof(settings_t, nodes), 1, 20000},
+	{"connections", OPTION_NUMBER, offsetof(settings_t, connections), 1, 1000},
+	{"rounds", OPTION_NUMBER, offsetof(settings_t, rounds), 1, ROUNDS_MAX},
+	{"slow-rounds", OPTION_NUMBER, offsetof(settings_t, slow_rounds), 1, ROUNDS_MAX},
+	{"slow-ms", OPTION_NUMBER, offsetof(settings_t, slow_ms), 1, 1000},
+	{"threads", OPTION_NUMBER, offsetof(settings_t, threads), 2, 256},
+	{"volumes", OPTION_NUMBER, offsetof(settings_t, volumes), 0, 99999},
+	{"seconds", OPTION_NUMBER, offsetof(settings_t, seconds), 10, 3600},
+	{"dir", OPTION_TEXT, offsetof(settings_t, parent), 0, 0},
+	{"check", OPTION_FLAG, offsetof(settings_t, check), 0, 0},
 };
-#define N_NUMBERS (sizeof(NUMBERS) / sizeof(NUMBERS[0]))
 
-static bool set_number(settings_t *s, size_t i, const char *text)
-{
-	char *end = NULL;
-	errno = 0;
-	unsigned long v = strtoul(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || v < NUMBERS[i].min ||
-	    v > NUMBERS[i].max) {
-		(void)fprintf(stderr, "storm: --%s is a number from %u to %u\n", NUMBERS[i].name,
-			      NUMBERS[i].min, NUMBERS[i].max);
-		return false;
-	}
-	unsigned value = (unsigned)v;
-	memcpy((char *)s + NUMBERS[i].offset, &value, sizeof(value));
-	return true;
-}
-
-enum { OPT_SERVER = 100, OPT_SLOWSYNC, OPT_DIR, OPT_CHECK, OPT_HELP };
-
-static int read_options(int argc, char **argv, settings_t *s)
-{
-	struct option options[N_NUMBERS + 6] = {{0}};
-	for (size_t i = 0; i < N_NUMBERS; i++)
-		options[i] = (struct option){NUMBERS[i].name, required_argument, NULL, (int)i};
-	options[N_NUMBERS] = (struct option){"server", required_argument, NULL, OPT_SERVER};
-	options[N_NUMBERS + 1] = (struct option){"slowsync", required_argument, NULL, OPT_SLOWSYNC};
-	options[N_NUMBERS + 2] = (struct option){"dir", required_argument, NULL, OPT_DIR};
-	options[N_NUMBERS + 3] = (struct option){"check", no_argument, NULL, OPT_CHECK};
-	options[N_NUMBERS + 4] = (struct option){"help", no_argument, NULL, OPT_HELP};
-	int o = 0;
-	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (o == OPT_HELP) {
-			usage(stdout);
-			return 0;
-		}
-		if (o == '?' || (o < (int)N_NUMBERS && !set_number(s, (size_t)o, optarg)))
-			return 2;
-		s->server = o == OPT_SERVER ? optarg : s->server;
-		s->slowsync = o == OPT_SLOWSYNC ? optarg : s->slowsync;
-		s->parent = o == OPT_DIR ? optarg : s->parent;
-		s->check = s->check || o == OPT_CHECK;
-	}
-	if (optind == argc && s->server != NULL && s->slowsync != NULL)
-		return -1;
-	usage(stderr);
-	return 2;
-}
+static const command_line_t COMMAND = {"storm", USAGE, OPTIONS, sizeof OPTIONS / sizeof *OPTIONS};
 
 static settings_t defaults(void)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	return (settings_t){.parent = "/tmp",
 			    .nodes = 2000,
 			    .connections = 64,
 			    .rounds = 5,
 			    .slow_rounds = 2,
 			    .slow_ms = 5,
-			    .threads = cores > 2 ? (unsigned)cores : 2,
+			    .threads = proc_threads(),
 			    .seconds = 300};
 }
 
 int main(int argc, char **argv)
 {
 	SCOPED(storm_end) storm_t s = {.set = defaults()};
-	int exit_code = read_options(argc, argv, &s.set);
+	int exit_code = options_read(&COMMAND, argc, argv, &s.set);
 	if (exit_code >= 0)
 		return exit_code;
 	(void)signal(SIGPIPE, SIG_IGN);
 	diag_t why = {.text = ""};
 	kms_err_t e = run(&s, &why);
-	if (e != KMS_OK) {
-		(void)fprintf(stderr, "storm: %s\n", why.text[0] != '\0' ? why.text : kms_err_name(e));
-		return 1;
-	}
-	return s.set.check && !s.met ? 1 : 0;
+	return report_end("storm", e, &why, s.set.check && !s.met);
 }
