@@ -55,6 +55,7 @@ typedef struct core_request {
 	core_query_t query[CORE_QUERY_MAX];
 	size_t n_query;
 	char idempotency_key[65]; /* empty: none */
+	char grant[40];           /* id of the grant that the caller names; empty: none */
 	span_t body;              /* borrowed; must live until core_finish has returned */
 	kms_err_t refused; /* not OK: the edge refuses it (bad path, size, …), core only records; `why` says
 			      why */

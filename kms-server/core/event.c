@@ -71,6 +71,16 @@ static kms_err_t add_parties(json_t *root, const event_t *e)
 			     text(e->resource_type), "namespace", text(e->customer)));
 }
 
+/* NULL when memory is short. */
+static json_t *names_json(const char *const *names, size_t n)
+{
+	SCOPED(json_freep) json_t *list = json_array();
+	for (size_t i = 0; i < n; i++)
+		if (json_array_append_new(list, json_string(names[i])) != 0)
+			return NULL;
+	return TAKE(list);
+}
+
 /* The salt keeps a leaf's hash from telling what a guessable event says. */
 static kms_err_t add_ours(json_t *root, const event_t *e)
 {
@@ -78,8 +88,9 @@ static kms_err_t add_ours(json_t *root, const event_t *e)
 	char hex[2 * SALT_LEN + 1];
 	KMS_TRY(crypto_random(salt, sizeof salt));
 	hex_encode(span_of(salt, sizeof salt), hex);
-	json_t *ours = json_pack("{s:s, s:s, s:s, s:[], s:s}", "justification", "", "ticket", text(e->ticket),
-				 "grant", "", "approvals", "salt", hex);
+	json_t *ours = json_pack("{s:s, s:s, s:s, s:o, s:s}", "justification", text(e->justification),
+				 "ticket", text(e->ticket), "grant", text(e->grant), "approvals",
+				 names_json(e->approvals, e->n_approvals), "salt", hex);
 	SCOPED(json_freep) json_t *unmapped = json_pack("{s:o}", "claviger", ours);
 	if (unmapped == NULL)
 		return KMS_E_NOMEM;

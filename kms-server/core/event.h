@@ -28,6 +28,10 @@ typedef struct event {
 	const char *resource_uid, *resource_type;
 	const char *correlation_uid; /* maintenance event, or the intent's uid */
 	const char *ticket;
+	const char *justification;
+	const char *grant;            /* id */
+	const char *const *approvals; /* names of those who approved it */
+	size_t n_approvals;
 	uint32_t count; /* refusals gathered in this event; 0: not a gathered one */
 	/* set by the log */
 	uint64_t sequence; /* of its customer, from 1 */

@@ -145,6 +145,10 @@ typedef struct op {
 	node_rec_t node;     /* POLICY_NODE */
 	operator_rec_t oper; /* POLICY_OPERATOR */
 	policy_decision_t decision;
+	/* the grant that the call names, where it covers the call; NULL: none (grants.c) */
+	grant_rec_t *grant;
+	char grant_id[GRANT_ID_CAP];
+	const char *approvals[GRANT_APPROVALS_MAX]; /* for events: names out of grant */
 
 	json_t *body;    /* an object; NULL where the operation takes none */
 	bool has_volume; /* routes on a volume: it exists */
@@ -260,6 +264,10 @@ kms_err_t op_operator_put(op_t *op);
 kms_err_t op_operator_get(op_t *op);
 kms_err_t op_operator_list(op_t *op);
 kms_err_t op_operator_state(op_t *op);
+kms_err_t op_operator_invite(op_t *op);
+kms_err_t op_operator_enroll(op_t *op);
+kms_err_t op_operator_update(op_t *op);
+kms_err_t op_operator_recertify(op_t *op);
 kms_err_t op_customer_put(op_t *op);
 kms_err_t op_customer_get(op_t *op);
 kms_err_t op_customer_list(op_t *op);
@@ -297,6 +305,19 @@ kms_err_t op_audit_proof(op_t *op);
 kms_err_t op_log_checkpoint(op_t *op);
 kms_err_t op_log_vkey(op_t *op);
 kms_err_t op_log_tile(op_t *op);
+kms_err_t op_policy_list(op_t *op);
+kms_err_t op_policy_get(op_t *op);
+kms_err_t op_policy_put(op_t *op);
+kms_err_t op_policy_delete(op_t *op);
+kms_err_t op_grant_request(op_t *op);
+kms_err_t op_grant_list(op_t *op);
+kms_err_t op_grant_get(op_t *op);
+kms_err_t op_grant_approve(op_t *op);
+kms_err_t op_grant_deny(op_t *op);
+kms_err_t op_grant_revoke(op_t *op);
+kms_err_t op_review_list(op_t *op);
+kms_err_t op_review_get(op_t *op);
+kms_err_t op_review_close(op_t *op);
 
 /* maintenance.c, for rotation.c: the volume's task of this event is done. NOTFOUND when there is none. */
 KMS_MUST maint_task_done(op_t *op, const char *id, const path3_t *volume);

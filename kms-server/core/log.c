@@ -74,6 +74,7 @@ static size_t terms_of(const event_t *e, const char *service, audit_term_t out[A
 		out[n++] = (audit_term_t){AUDIT_FAILURE, ""};
 	if (maintenance)
 		out[n++] = (audit_term_t){AUDIT_MAINTENANCE, e->correlation_uid};
+	out[n++] = (audit_term_t){AUDIT_GRANT, text(e->grant)};
 	return n;
 }
 

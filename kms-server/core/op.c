@@ -135,7 +135,11 @@ void op_event(const op_t *op, event_t *e)
 		.request_id = op->rq->request_id,
 		.customer = op->tenant[0] != '\0' ? op->tenant : op->rq->customer,
 		.correlation_uid = op->correlation,
-		.ticket = op->ticket,
+		.ticket = op->grant != NULL && op->ticket[0] == '\0' ? op->grant->ticket : op->ticket,
+		.justification = op->grant != NULL ? op->grant->justification : "",
+		.grant = op->grant_id,
+		.approvals = op->approvals,
+		.n_approvals = op->grant != NULL ? op->grant->n_approvals : 0,
 	};
 }
 

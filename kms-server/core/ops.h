@@ -16,6 +16,10 @@
 	X(OP_OPERATOR_REVOKE, "operator.revoke", 3004, 4)                                                    \
 	X(OP_OPERATOR_SUSPEND, "operator.suspend", 3004, 3)                                                  \
 	X(OP_OPERATOR_RESUME, "operator.resume", 3004, 3)                                                    \
+	X(OP_OPERATOR_INVITE, "operator.invite", 3004, 1)                                                    \
+	X(OP_OPERATOR_ENROLL, "operator.enroll", 3004, 1)                                                    \
+	X(OP_OPERATOR_UPDATE, "operator.update", 3004, 3)                                                    \
+	X(OP_OPERATOR_RECERTIFY, "operator.recertify", 3004, 3)                                              \
 	X(OP_CUSTOMER_PUT, "customer.create", 3004, 1)                                                       \
 	X(OP_CUSTOMER_GET, "customer.read", 6003, 2)                                                         \
 	X(OP_CUSTOMER_LIST, "customer.list", 6003, 2)                                                        \
@@ -59,6 +63,19 @@
 	X(OP_LOG_VKEY, "log.vkey", 6003, 2)                                                                  \
 	X(OP_LOG_TILE, "log.tile", 6003, 2)                                                                  \
 	X(OP_LOG_ENTRIES, "log.entries", 6003, 2)                                                            \
+	X(OP_POLICY_LIST, "policy.list", 6003, 2)                                                            \
+	X(OP_POLICY_GET, "policy.read", 6003, 2)                                                             \
+	X(OP_POLICY_PUT, "policy.put", 3004, 3)                                                              \
+	X(OP_POLICY_DELETE, "policy.delete", 3004, 4)                                                        \
+	X(OP_GRANT_REQUEST, "grant.request", 3005, 1)                                                        \
+	X(OP_GRANT_LIST, "grant.list", 6003, 2)                                                              \
+	X(OP_GRANT_GET, "grant.read", 6003, 2)                                                               \
+	X(OP_GRANT_APPROVE, "grant.approve", 3005, 1)                                                        \
+	X(OP_GRANT_DENY, "grant.deny", 3005, 2)                                                              \
+	X(OP_GRANT_REVOKE, "grant.revoke", 3005, 2)                                                          \
+	X(OP_REVIEW_LIST, "review.list", 6003, 2)                                                            \
+	X(OP_REVIEW_GET, "review.read", 6003, 2)                                                             \
+	X(OP_REVIEW_CLOSE, "review.close", 2005, 3)                                                          \
 	X(OP_UNKNOWN, "api.unknown", 6003, 99)
 
 typedef enum core_op {

@@ -26,6 +26,10 @@ static const op_row_t rows[OP_COUNT] = {
 	[OP_OPERATOR_REVOKE] = {op_operator_state, "operator", true, false, true, true, NULL},
 	[OP_OPERATOR_SUSPEND] = {op_operator_state, "operator", true, false, true, true, NULL},
 	[OP_OPERATOR_RESUME] = {op_operator_state, "operator", true, false, true, true, NULL},
+	[OP_OPERATOR_INVITE] = {op_operator_invite, "operator", true, false, false, true, NULL},
+	[OP_OPERATOR_ENROLL] = {op_operator_enroll, "operator", true, false, false, true, NULL},
+	[OP_OPERATOR_UPDATE] = {op_operator_update, "operator", true, false, true, true, NULL},
+	[OP_OPERATOR_RECERTIFY] = {op_operator_recertify, "operator", true, false, true, true, NULL},
 	[OP_CUSTOMER_PUT] = {op_customer_put, "customer", true, false, true, true, NULL},
 	[OP_CUSTOMER_GET] = {op_customer_get, "customer", false, false, false, true, NULL},
 	[OP_CUSTOMER_LIST] = {op_customer_list, "customer", false, false, false, false, NULL},
@@ -70,6 +74,19 @@ static const op_row_t rows[OP_COUNT] = {
 	[OP_LOG_VKEY] = {op_log_vkey, "log", false, true, false, true, "vkey"},
 	[OP_LOG_TILE] = {op_log_tile, "log", false, true, false, true, "tile"},
 	[OP_LOG_ENTRIES] = {op_log_tile, "log", false, false, false, true, "tile/entries"},
+	[OP_POLICY_LIST] = {op_policy_list, "policy", false, false, false, false, NULL},
+	[OP_POLICY_GET] = {op_policy_get, "policy", false, false, false, true, NULL},
+	[OP_POLICY_PUT] = {op_policy_put, "policy", true, false, true, true, NULL},
+	[OP_POLICY_DELETE] = {op_policy_delete, "policy", true, false, true, true, NULL},
+	[OP_GRANT_REQUEST] = {op_grant_request, "grant", true, false, true, true, NULL},
+	[OP_GRANT_LIST] = {op_grant_list, "grant", false, false, false, false, NULL},
+	[OP_GRANT_GET] = {op_grant_get, "grant", false, false, false, true, NULL},
+	[OP_GRANT_APPROVE] = {op_grant_approve, "grant", true, false, true, true, NULL},
+	[OP_GRANT_DENY] = {op_grant_deny, "grant", true, false, true, true, NULL},
+	[OP_GRANT_REVOKE] = {op_grant_revoke, "grant", true, false, true, true, NULL},
+	[OP_REVIEW_LIST] = {op_review_list, "review", false, false, false, false, NULL},
+	[OP_REVIEW_GET] = {op_review_get, "review", false, false, false, true, NULL},
+	[OP_REVIEW_CLOSE] = {op_review_close, "review", true, false, true, true, NULL},
 	[OP_UNKNOWN] = {NULL, "api", false, true, false, false, NULL},
 };
 
@@ -365,6 +382,7 @@ static void op_clear(op_t *op)
 {
 	json_decref(op->body);
 	json_decref(op->answer);
+	free(op->grant);
 }
 
 static kms_err_t finish(op_t *op, kms_err_t e, bool *wake)

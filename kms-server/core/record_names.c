@@ -24,6 +24,10 @@ const char *operator_role_name(operator_role_t r)
 		return "operator";
 	case ROLE_AUDITOR:
 		return "auditor";
+	case ROLE_APPROVER:
+		return "approver";
+	case ROLE_REVIEWER:
+		return "reviewer";
 	}
 	return "unknown";
 }
@@ -141,4 +145,51 @@ void volume_forget_destroyed(volume_rec_t *v)
 			v->secrets[keep++] = v->secrets[i];
 	}
 	v->n_secrets = keep;
+}
+
+const char *grant_state_name(grant_state_t s)
+{
+	switch (s) {
+	case GRANT_PENDING:
+		return "pending";
+	case GRANT_APPROVED:
+		return "approved";
+	case GRANT_DENIED:
+		return "denied";
+	case GRANT_REVOKED:
+		return "revoked";
+	case GRANT_EXPIRED:
+		return "expired";
+	case GRANT_USED:
+		return "used";
+	}
+	return "unknown";
+}
+
+const char *review_kind_name(review_kind_t k)
+{
+	switch (k) {
+	case REVIEW_RELEASE:
+		return "release";
+	case REVIEW_BREAK_GLASS:
+		return "break-glass";
+	case REVIEW_DENIED:
+		return "denied";
+	case REVIEW_PERSON:
+		return "person";
+	}
+	return "unknown";
+}
+
+const char *review_finding_name(review_finding_t f)
+{
+	switch (f) {
+	case FINDING_NONE:
+		return "none";
+	case FINDING_VALID:
+		return "valid";
+	case FINDING_INVALID:
+		return "invalid";
+	}
+	return "unknown";
 }

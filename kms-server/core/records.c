@@ -4,42 +4,11 @@
 #include "common/base/reader.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
+#include "kms-server/core/records_io.h"
 
 #define RECORD_VERSION   1U
-#define OPERATOR_VERSION 2U /* 1 had no customers */
-
-typedef void (*encode_fn)(buf_t *b, const void *rec);
-typedef void (*decode_fn)(reader_t *r, void *rec);
-
-/* An enum read from disk: anything out of 1..last is damage. */
-static uint8_t read_enum(reader_t *r, uint8_t last)
-{
-	uint8_t v = reader_u8(r);
-	if (v < 1 || v > last)
-		r->failed = true;
-	return v;
-}
-
-static int64_t read_ms(reader_t *r)
-{
-	return (int64_t)reader_u64(r);
-}
-
-static void put_ms(buf_t *b, int64_t ms)
-{
-	buf_u64(b, (uint64_t)ms);
-}
-
-/* A count read from disk, held under the array's size. */
-static size_t read_count(reader_t *r, size_t most)
-{
-	size_t n = reader_u8(r);
-	if (n > most) {
-		r->failed = true;
-		return 0;
-	}
-	return n;
-}
+#define NODE_VERSION     2U /* 1 had no addresses */
+#define OPERATOR_VERSION 3U /* 1 had no customers, 2 no groups and no invitation */
 
 static void encode_tenant(buf_t *b, const void *rec)
 {
@@ -72,6 +41,9 @@ static void encode_node(buf_t *b, const void *rec)
 	buf_u32(b, n->invited_generation);
 	buf_bytes(b, span_of(n->token_hash, sizeof n->token_hash));
 	put_ms(b, n->token_expires_ms);
+	buf_u8(b, (uint8_t)n->n_addresses);
+	for (size_t i = 0; i < n->n_addresses; i++)
+		buf_lp_str(b, n->addresses[i]);
 }
 
 static void decode_node(reader_t *r, void *rec)
@@ -87,6 +59,9 @@ static void decode_node(reader_t *r, void *rec)
 	n->invited_generation = reader_u32(r);
 	reader_copy(r, n->token_hash, sizeof n->token_hash);
 	n->token_expires_ms = read_ms(r);
+	n->n_addresses = read_count(r, NODE_ADDRESSES_MAX);
+	for (size_t i = 0; i < n->n_addresses; i++)
+		reader_lp_str(r, n->addresses[i], ADDRESS_CAP);
 }
 
 static void encode_operator(buf_t *b, const void *rec)
@@ -98,26 +73,31 @@ static void encode_operator(buf_t *b, const void *rec)
 	buf_lp_str(b, o->serial);
 	put_ms(b, o->created_ms);
 	put_ms(b, o->not_after_ms);
-	buf_u8(b, (uint8_t)o->n_customers);
-	for (size_t i = 0; i < o->n_customers; i++)
-		buf_lp_str(b, o->customers[i]);
+	put_ms(b, o->last_seen_ms);
+	put_ms(b, o->recertified_ms);
+	buf_lp_str(b, o->recertified_by);
+	buf_bytes(b, span_of(o->token_hash, sizeof o->token_hash));
+	put_ms(b, o->token_expires_ms);
+	put_names(b, o->groups, o->n_groups);
+	put_names(b, o->customers, o->n_customers);
 }
 
 static void decode_operator(reader_t *r, void *rec)
 {
 	operator_rec_t *o = rec;
 	o->state = (identity_state_t)read_enum(r, IDENTITY_REVOKED);
-	o->role = (operator_role_t)read_enum(r, ROLE_AUDITOR);
+	o->role = (operator_role_t)read_enum(r, ROLE_REVIEWER);
 	reader_copy(r, o->spki, SPKI_HASH_LEN);
 	reader_lp_str(r, o->serial, sizeof o->serial);
 	o->created_ms = read_ms(r);
 	o->not_after_ms = read_ms(r);
-	o->n_customers = read_count(r, OPERATOR_CUSTOMERS_MAX);
-	for (size_t i = 0; i < o->n_customers; i++) {
-		reader_lp_str(r, o->customers[i], NAME_CAP);
-		if (!name_valid(span_str(o->customers[i])))
-			r->failed = true;
-	}
+	o->last_seen_ms = read_ms(r);
+	o->recertified_ms = read_ms(r);
+	reader_lp_str(r, o->recertified_by, NAME_CAP);
+	reader_copy(r, o->token_hash, sizeof o->token_hash);
+	o->token_expires_ms = read_ms(r);
+	o->n_groups = read_names(r, o->groups, OPERATOR_GROUPS_MAX);
+	o->n_customers = read_names(r, o->customers, OPERATOR_CUSTOMERS_MAX);
 	if (o->n_customers > 0 && o->role != ROLE_AUDITOR)
 		r->failed = true;
 }
@@ -287,8 +267,8 @@ static kms_err_t record_mac(const secret_t *mac, const char *table, span_t key, 
 	return crypto_hmac_sha256_parts(secret_span(mac), parts, 2, out);
 }
 
-static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *name, uint8_t version,
-			    const secret_t *mac, const char *key, encode_fn encode, const void *rec)
+kms_err_t record_put(store_txn_t *t, store_table_t table, const char *name, uint8_t version,
+		     const secret_t *mac, const char *key, encode_fn encode, const void *rec)
 {
 	SCOPED(buf_free) buf_t b = BUF_INIT;
 	buf_u8(&b, version);
@@ -301,8 +281,8 @@ static kms_err_t record_put(store_txn_t *t, store_table_t table, const char *nam
 	return store_put(t, table, span_str(key), buf_span(&b));
 }
 
-static kms_err_t record_decode(const char *name, uint8_t version, const secret_t *mac, span_t key,
-			       span_t value, decode_fn decode, void *rec)
+kms_err_t record_decode(const char *name, uint8_t version, const secret_t *mac, span_t key, span_t value,
+			decode_fn decode, void *rec)
 {
 	if (value.n < 1 + SHA256_LEN)
 		return KMS_E_INTEGRITY;
@@ -320,26 +300,9 @@ static kms_err_t record_decode(const char *name, uint8_t version, const secret_t
 	return reader_done(&r);
 }
 
-#define RECORD_IO_BODY(type, name, version, table, encode, decode)                                           \
-	kms_err_t record_decode_##name(const secret_t *mac, span_t key, span_t value, type *out)             \
-	{                                                                                                    \
-		*out = (type){0};                                                                            \
-		return record_decode(#name, version, mac, key, value, decode, out);                          \
-	}                                                                                                    \
-	kms_err_t record_get_##name(store_txn_t *t, const secret_t *mac, const char *key, type *out)         \
-	{                                                                                                    \
-		span_t value = {0};                                                                          \
-		KMS_TRY(store_get(t, table, span_str(key), &value));                                         \
-		return record_decode_##name(mac, span_str(key), value, out);                                 \
-	}                                                                                                    \
-	kms_err_t record_put_##name(store_txn_t *t, const secret_t *mac, const char *key, const type *in)    \
-	{                                                                                                    \
-		return record_put(t, table, #name, version, mac, key, encode, in);                           \
-	}
-
 RECORD_IO_BODY(tenant_rec_t, customer, RECORD_VERSION, STORE_CUSTOMERS, encode_tenant, decode_tenant)
 RECORD_IO_BODY(tenant_rec_t, service, RECORD_VERSION, STORE_SERVICES, encode_tenant, decode_tenant)
-RECORD_IO_BODY(node_rec_t, node, RECORD_VERSION, STORE_NODES, encode_node, decode_node)
+RECORD_IO_BODY(node_rec_t, node, NODE_VERSION, STORE_NODES, encode_node, decode_node)
 RECORD_IO_BODY(operator_rec_t, operator, OPERATOR_VERSION, STORE_OPERATORS, encode_operator, decode_operator)
 RECORD_IO_BODY(volume_rec_t, volume, RECORD_VERSION, STORE_VOLUMES, encode_volume, decode_volume)
 RECORD_IO_BODY(maint_rec_t, maint, RECORD_VERSION, STORE_MAINTENANCE, encode_maint, decode_maint)

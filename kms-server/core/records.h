@@ -20,6 +20,7 @@
 #define FINGERPRINT_LEN         32U
 #define MAINT_ID_CAP            40U
 #define TEXT_CAP                256U /* free text: details, tickets */
+#define KEY_TEXT_CAP            320U /* the longest resource as text */
 #define VOLUME_SECRETS_MAX      40U
 #define VOLUME_FINGERPRINTS_MAX 16U
 
@@ -45,6 +46,9 @@ typedef enum identity_state {
 	IDENTITY_REVOKED
 } identity_state_t;
 
+#define ADDRESS_CAP        46U /* text of an IPv6 address */
+#define NODE_ADDRESSES_MAX 8U
+
 typedef struct node_rec {
 	identity_state_t state;
 	uint32_t generation; /* of the enrolled key; 0 before the first enrolment */
@@ -54,11 +58,21 @@ typedef struct node_rec {
 	uint32_t invited_generation; /* of the open invitation, 0: none */
 	uint8_t token_hash[32];
 	int64_t token_expires_ms;
+	/* where it was seen, the most recent first */
+	size_t n_addresses;
+	char addresses[NODE_ADDRESSES_MAX][ADDRESS_CAP];
 } node_rec_t;
 
-typedef enum operator_role { ROLE_ADMIN = 1, ROLE_OPERATOR, ROLE_AUDITOR } operator_role_t;
+typedef enum operator_role {
+	ROLE_ADMIN = 1,
+	ROLE_OPERATOR,
+	ROLE_AUDITOR,
+	ROLE_APPROVER,
+	ROLE_REVIEWER
+} operator_role_t;
 
 #define OPERATOR_CUSTOMERS_MAX 16U
+#define OPERATOR_GROUPS_MAX    16U
 
 typedef struct operator_rec {
 	identity_state_t state;
@@ -66,6 +80,13 @@ typedef struct operator_rec {
 	uint8_t spki[SPKI_HASH_LEN];
 	char serial[SERIAL_HEX_CAP];
 	int64_t created_ms, not_after_ms;
+	int64_t last_seen_ms;
+	int64_t recertified_ms; /* somebody said that this access is still needed */
+	char recertified_by[NAME_CAP];
+	uint8_t token_hash[32]; /* of the open invitation: token_expires_ms is not 0 */
+	int64_t token_expires_ms;
+	size_t n_groups;
+	char groups[OPERATOR_GROUPS_MAX][NAME_CAP];
 	/* ROLE_AUDITOR: the only customers that concern this one; none: all do */
 	size_t n_customers;
 	char customers[OPERATOR_CUSTOMERS_MAX][NAME_CAP];
@@ -148,6 +169,108 @@ typedef struct task_rec {
 	int64_t changed_ms;
 } task_rec_t;
 
+/* --- grants (docs/GRANTS.md) --- */
+
+#define GRANT_ID_CAP        MAINT_ID_CAP
+#define GRANT_NODES_MAX     64U
+#define GRANT_NEEDS_MAX     4U
+#define GRANT_ELIGIBLE_MAX  32U
+#define GRANT_APPROVALS_MAX 16U
+#define GRANT_TEXT_CAP      513U
+#define GRANT_BODY_MAX      65536U
+
+typedef enum grant_state {
+	GRANT_PENDING = 1,
+	GRANT_APPROVED,
+	GRANT_DENIED,
+	GRANT_REVOKED,
+	GRANT_EXPIRED, /* nobody decided in time, or its time is over */
+	GRANT_USED     /* all its uses */
+} grant_state_t;
+
+/* One of the approvals that the policy asked for when the grant was requested. */
+typedef struct grant_need {
+	char statement[NAME_CAP];
+	char from[TEXT_CAP]; /* principals, for people: "group:approvers role:admin" */
+	uint32_t count;
+	/* who counted for it then; who joins a group later does not */
+	size_t n_eligible;
+	char eligible[GRANT_ELIGIBLE_MAX][NAME_CAP];
+} grant_need_t;
+
+typedef struct grant_approval {
+	char name[NAME_CAP];
+	char ip[ADDRESS_CAP];
+	int64_t time_ms;
+} grant_approval_t;
+
+typedef struct grant_rec {
+	grant_state_t state;
+	bool break_glass;
+	bool by_node; /* a node that waits for its release asked by itself */
+	char requester[PATH3_CAP];
+	char requester_ip[ADDRESS_CAP];
+	char action[NAME_CAP];
+	path3_t resource; /* as in policies: empty segments where the action's type has none */
+	size_t n_nodes;
+	char nodes[GRANT_NODES_MAX][NAME_CAP];
+	char reason[NAME_CAP]; /* code */
+	char ticket[TEXT_CAP];
+	char justification[GRANT_TEXT_CAP];
+	char maintenance[MAINT_ID_CAP];
+	uint8_t digest[32]; /* of what was asked, see grants.c */
+	uint32_t for_s;     /* how long once it is approved */
+	uint32_t uses, uses_left;
+	int64_t created_ms, decide_by_ms, approved_ms, until_ms, ended_ms;
+	char ended_by[NAME_CAP]; /* who denied or revoked it */
+	char note[TEXT_CAP];
+	uint64_t change; /* of all grants' changes, the number of this one's last */
+	size_t n_needs, n_approvals;
+	grant_need_t needs[GRANT_NEEDS_MAX];
+	grant_approval_t approvals[GRANT_APPROVALS_MAX];
+	bool has_body;
+	span_t body; /* canonical JSON; read: points into the transaction */
+} grant_rec_t;
+
+/* --- reviews --- */
+
+typedef enum review_kind {
+	REVIEW_RELEASE = 1, /* a secret to a person */
+	REVIEW_BREAK_GLASS,
+	REVIEW_DENIED, /* an attempt that the policy refused */
+	REVIEW_PERSON  /* an operator suspended without a grant */
+} review_kind_t;
+
+typedef enum review_finding { FINDING_NONE = 1, FINDING_VALID, FINDING_INVALID } review_finding_t;
+
+typedef struct review_rec {
+	review_kind_t kind;
+	review_finding_t finding; /* NONE: it is open */
+	char customer[NAME_CAP];  /* "": the deployment's own */
+	char actor[PATH3_CAP];
+	char action[NAME_CAP];
+	char resource[KEY_TEXT_CAP];
+	char grant[GRANT_ID_CAP];
+	size_t n_approvers;
+	char approvers[GRANT_APPROVALS_MAX][NAME_CAP];
+	uint64_t event;      /* that opened it */
+	uint64_t last_event; /* the newest of the same kind, actor, action and resource while it is open */
+	uint32_t count;      /* how many there were */
+	int64_t opened_ms, deadline_ms, closed_ms;
+	char reviewer[NAME_CAP];
+	char note[GRANT_TEXT_CAP];
+} review_rec_t;
+
+/* --- policies --- */
+
+typedef struct policy_rec {
+	uint32_t version; /* from 1, one more with each change */
+	int64_t changed_ms;
+	char changed_by[NAME_CAP];
+	char grant[GRANT_ID_CAP];
+	span_t text; /* read: points into the transaction */
+} policy_rec_t;
+
 typedef struct idem_rec {
 	uint8_t body_hash[32];
 	int64_t expires_ms;
@@ -171,6 +294,9 @@ RECORD_IO(volume_rec_t, volume)
 RECORD_IO(maint_rec_t, maint)
 RECORD_IO(task_rec_t, task)
 RECORD_IO(idem_rec_t, idem)
+RECORD_IO(grant_rec_t, grant)
+RECORD_IO(review_rec_t, review)
+RECORD_IO(policy_rec_t, policy)
 
 const char *identity_state_name(identity_state_t s);
 const char *operator_role_name(operator_role_t r);
@@ -179,6 +305,9 @@ const char *fingerprint_state_name(fingerprint_state_t s);
 const char *volume_state_name(volume_state_t s);
 const char *maint_state_name(maint_state_t s);
 const char *task_state_name(task_state_t s);
+const char *grant_state_name(grant_state_t s);
+const char *review_kind_name(review_kind_t k);
+const char *review_finding_name(review_finding_t f);
 
 /* The secret of a state in the volume's present lineage, newest first, or NULL. */
 volume_secret_t *volume_secret_in(volume_rec_t *v, secret_state_t state);

@@ -147,7 +147,7 @@ static void read_path(request_t *r, const char *method, const char *url, const c
 
 typedef struct header_scan {
 	request_t *r;
-	unsigned idempotency_keys, content_lengths;
+	unsigned idempotency_keys, content_lengths, grants;
 	uint64_t content_length;
 } header_scan_t;
 
@@ -172,6 +172,17 @@ static void take_idempotency_key(header_scan_t *s, const char *v, size_t n)
 	}
 	memcpy(s->r->core->idempotency_key, v, n);
 	s->r->core->idempotency_key[n] = '\0';
+}
+
+/* Names a grant, proves nothing: whose it is and what it covers stands in its record. */
+static void take_grant(header_scan_t *s, const char *v, size_t n)
+{
+	if (++s->grants > 1)
+		refuse(s->r, 400, "Claviger-Grant: stands twice");
+	else if (n >= sizeof s->r->core->grant || !name_valid(span_of(v, n)))
+		refuse(s->r, 400, "Claviger-Grant: is no grant's id");
+	else
+		memcpy(s->r->core->grant, v, n);
 }
 
 static void take_content_length(header_scan_t *s, const char *v, size_t n)
@@ -199,6 +210,8 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 	header_scan_t *s = cls;
 	if (header_is(key, key_n, "Idempotency-Key"))
 		take_idempotency_key(s, value, value_n);
+	else if (header_is(key, key_n, "Claviger-Grant"))
+		take_grant(s, value, value_n);
 	else if (header_is(key, key_n, "Content-Length"))
 		take_content_length(s, value, value_n);
 	return MHD_YES;

@@ -36,6 +36,11 @@ static const route_t table[] = {
 	R("POST", "/v1/operators/{n}:suspend", OP_OPERATOR_SUSPEND, JSON_BODY, NEED_CERTIFICATE),
 	R("POST", "/v1/operators/{n}:resume", OP_OPERATOR_RESUME, JSON_BODY, NEED_CERTIFICATE),
 
+	R("POST", "/v1/operators/{n}:invite", OP_OPERATOR_INVITE, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/operators/{n}:update", OP_OPERATOR_UPDATE, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/operators/{n}:recertify", OP_OPERATOR_RECERTIFY, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/enroll/operator", OP_OPERATOR_ENROLL, OPEN_BODY, NEED_NOTHING),
+
 	R("GET", "/v1/customers", OP_CUSTOMER_LIST, NO_BODY, NEED_CERTIFICATE),
 	R("GET", "/v1/customers/{c}", OP_CUSTOMER_GET, NO_BODY, NEED_CERTIFICATE),
 	R("PUT", "/v1/customers/{c}", OP_CUSTOMER_PUT, JSON_BODY, NEED_CERTIFICATE),
@@ -85,6 +90,22 @@ static const route_t table[] = {
 	R("GET", "/v1/audit/log/vkey", OP_LOG_VKEY, NO_BODY, NEED_CERTIFICATE),
 	R("GET", TILE "{l}/{t}", OP_LOG_TILE, NO_BODY, NEED_CERTIFICATE),
 	R("GET", TILE "entries/{t}", OP_LOG_ENTRIES, NO_BODY, NEED_CERTIFICATE),
+
+	R("GET", "/v1/audit/reviews", OP_REVIEW_LIST, NO_BODY, NEED_CERTIFICATE),
+	R("GET", "/v1/audit/reviews/{n}", OP_REVIEW_GET, NO_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/audit/reviews/{n}:close", OP_REVIEW_CLOSE, JSON_BODY, NEED_CERTIFICATE),
+
+	R("GET", "/v1/policies", OP_POLICY_LIST, NO_BODY, NEED_CERTIFICATE),
+	R("GET", "/v1/policies/{n}", OP_POLICY_GET, NO_BODY, NEED_CERTIFICATE),
+	R("PUT", "/v1/policies/{n}", OP_POLICY_PUT, JSON_BODY, NEED_CERTIFICATE),
+	R("DELETE", "/v1/policies/{n}", OP_POLICY_DELETE, JSON_BODY, NEED_CERTIFICATE),
+
+	R("GET", "/v1/grants", OP_GRANT_LIST, NO_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/grants", OP_GRANT_REQUEST, JSON_BODY, NEED_CERTIFICATE),
+	R("GET", "/v1/grants/{n}", OP_GRANT_GET, NO_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/grants/{n}:approve", OP_GRANT_APPROVE, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/grants/{n}:deny", OP_GRANT_DENY, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/grants/{n}:revoke", OP_GRANT_REVOKE, JSON_BODY, NEED_CERTIFICATE),
 };
 
 #define TABLE_LEN (sizeof(table) / sizeof(table[0]))

@@ -28,6 +28,9 @@ typedef enum store_table {
 	STORE_TASKS, /* customer/service/node/volume/id → state: what maintenance events ask of nodes */
 	STORE_IDEMPOTENCY, /* SHA-256 → what was answered */
 	STORE_OPEN,        /* u64 intent event index → releases whose outcome is not written yet */
+	STORE_POLICIES,    /* name → a policy document */
+	STORE_GRANTS,      /* id */
+	STORE_REVIEWS,     /* id */
 	STORE_TABLES       /* how many */
 } store_table_t;
 

@@ -29,6 +29,9 @@ static const char *const TABLE_NAMES[STORE_TABLES] = {
 	[STORE_TASKS] = "tasks",
 	[STORE_IDEMPOTENCY] = "idempotency",
 	[STORE_OPEN] = "open",
+	[STORE_POLICIES] = "policies",
+	[STORE_GRANTS] = "grants",
+	[STORE_REVIEWS] = "reviews",
 };
 #define SCHEMA_DB  "store"
 #define SCHEMA_KEY "schema"

@@ -107,6 +107,7 @@ void checklog_want(checklog_t *c, uint64_t index, span_t bytes)
 		want(c, index, FAILURE, "");
 	if (strncmp(s->correlation, "m-", 2) == 0)
 		want(c, index, MAINTENANCE, s->correlation);
+	want(c, index, GRANT, text_at(json_object_get(json_object_get(e, "unmapped"), "claviger"), "grant"));
 }
 
 /* --- what it holds --- */
