@@ -10,31 +10,6 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#define END                                                                                                  \
-	{                                                                                                    \
-		NULL, NULL, NULL, 0, NULL                                                                    \
-	}
-#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
-
-typedef struct ran {
-	char *out, *err;
-	diag_t why;
-	kms_err_t e;
-} ran_t;
-
-static void ran_free(ran_t *r)
-{
-	free(r->out);
-	free(r->err);
-}
-
-static ran_t run(const char *const *args)
-{
-	ran_t r = {0};
-	r.e = fake_kms_run(args, &r.out, &r.err, &r.why);
-	return r;
-}
-
 /* What each command asks for, and with what body. */
 static const struct {
 	const char *args[9];
@@ -94,7 +69,7 @@ static void test_requests(void **state)
 	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
 		const fake_step_t steps[] = {requests[i].step, END};
 		fake_kms_script(steps);
-		SCOPED(ran_free) ran_t r = run(requests[i].args);
+		SCOPED(ran_free) ran_t r = fake_kms_run(requests[i].args);
 		if (r.e != KMS_OK || !fake_kms_done())
 			fail_msg("row %zu: %s", i, r.why.text);
 	}

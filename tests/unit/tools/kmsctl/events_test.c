@@ -14,42 +14,11 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#define END                                                                                                  \
-	{                                                                                                    \
-		NULL, NULL, NULL, 0, NULL                                                                    \
-	}
-#define RUN(...)             run((const char *const[]){__VA_ARGS__, NULL})
 #define PAGE(events, cursor) "{\"events\":[" events "],\"next_cursor\":\"" cursor "\"}"
 #define LAST(events)         "{\"events\":[" events "]}"
 #define EVENT(index, detail)                                                                                 \
 	"{\"index\":" index ",\"event\":{\"time\":1795452002123,\"status_id\":1,\"status_detail\":\"" detail \
 	"\",\"actor\":{\"user\":{\"name\":\"bob\"}},\"api\":{\"operation\":\"key.release\"}}}"
-
-typedef struct ran {
-	char *out, *err;
-	diag_t why;
-	kms_err_t e;
-} ran_t;
-
-static void ran_free(ran_t *r)
-{
-	free(r->out);
-	free(r->err);
-}
-
-static ran_t run(const char *const *args)
-{
-	ran_t r = {0};
-	r.e = fake_kms_run(args, &r.out, &r.err, &r.why);
-	return r;
-}
-
-static void assert_ran(const ran_t *r)
-{
-	if (r->e != KMS_OK)
-		fail_msg("%s", r->why.text);
-	assert_true(fake_kms_done());
-}
 
 static void test_every_filter(void **state)
 {
@@ -85,7 +54,7 @@ static void test_every_filter(void **state)
 		memcpy(args + 2, rows[i].args, sizeof rows[i].args);
 		const fake_step_t steps[] = {{"GET", path, NULL, 200, LAST("")}, END};
 		fake_kms_script(steps);
-		SCOPED(ran_free) ran_t r = run(args);
+		SCOPED(ran_free) ran_t r = fake_kms_run(args);
 		assert_ran(&r);
 	}
 }
@@ -118,7 +87,7 @@ static void test_what_is_refused_before_asking(void **state)
 	};
 	fake_kms_script((const fake_step_t[]){END});
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		SCOPED(ran_free) ran_t r = run(rows[i].args);
+		SCOPED(ran_free) ran_t r = fake_kms_run(rows[i].args);
 		if (r.e != KMS_E_INVALID || strstr(r.why.text, rows[i].says) == NULL)
 			fail_msg("row %zu: %s", i, r.why.text);
 	}

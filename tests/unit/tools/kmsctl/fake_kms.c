@@ -85,11 +85,12 @@ kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, 
 	return out->body.err;
 }
 
-kms_err_t fake_kms_run(const char *const *args, char **out_text, char **err_text, diag_t *why)
+ran_t fake_kms_run(const char *const *args)
 {
 	static const char *const settings[] = {"--addr=https://kms", "--cacert=/ca", "--cert=/c"};
 	SCOPED(dispatch_free) dispatch_t d = {0};
 	char *argv[ARGS] = {NULL};
+	ran_t r = {0};
 	int argc = 0;
 	size_t n = 0, m = 0;
 	/* not as a flag: for some commands --key is another key */
@@ -98,12 +99,25 @@ kms_err_t fake_kms_run(const char *const *args, char **out_text, char **err_text
 		argv[argc++] = (char *)(uintptr_t)settings[i];
 	for (; *args != NULL && argc < ARGS; args++)
 		argv[argc++] = (char *)(uintptr_t)*args;
-	if (dispatch_parse(argc, argv, &d, why) != KMS_OK)
-		fail_msg("%s", why->text);
-	FILE *out = open_memstream(out_text, &n);
-	FILE *err = open_memstream(err_text, &m);
-	kms_err_t e = dispatch_run(&d, out, err, why);
+	if (dispatch_parse(argc, argv, &d, &r.why) != KMS_OK)
+		fail_msg("%s", r.why.text);
+	FILE *out = open_memstream(&r.out, &n);
+	FILE *err = open_memstream(&r.err, &m);
+	r.e = dispatch_run(&d, out, err, &r.why);
 	assert_int_equal(fclose(out), 0);
 	assert_int_equal(fclose(err), 0);
-	return e;
+	return r;
+}
+
+void ran_free(ran_t *r)
+{
+	free(r->out);
+	free(r->err);
+}
+
+void assert_ran(const ran_t *r)
+{
+	if (r->e != KMS_OK)
+		fail_msg("%s", r->why.text);
+	assert_true(fake_kms_done());
 }

@@ -13,7 +13,12 @@ typedef struct fake_step {
 	const char *answer;
 } fake_step_t;
 
-/* The steps to come, in order; ended by a row without method. A call that is not the next step fails the
+#define END                                                                                                  \
+	{                                                                                                    \
+		NULL, NULL, NULL, 0, NULL                                                                    \
+	}
+
+/* The steps to come, in order; ended by END. A call that is not the next step fails the
  * test. */
 void fake_kms_script(const fake_step_t *steps);
 /* Instead of a script: every GET is answered by this, with a status; NULL for a script again. */
@@ -22,8 +27,18 @@ void fake_kms_answer(fake_answer_fn answer, void *ctx);
 /* Whether all steps have been taken. */
 int fake_kms_done(void);
 
-/* Runs kmsctl with these words (ended by NULL), complete settings added. The texts are the caller's to free.
- */
-kms_err_t fake_kms_run(const char *const *args, char **out, char **err, diag_t *why);
+/* What a run of kmsctl leaves. */
+typedef struct ran {
+	char *out, *err;
+	diag_t why;
+	kms_err_t e;
+} ran_t;
+
+/* Runs kmsctl with these words (ended by NULL), complete settings added. */
+ran_t fake_kms_run(const char *const *args);
+#define RUN(...) fake_kms_run((const char *const[]){__VA_ARGS__, NULL})
+void ran_free(ran_t *r);
+/* It did what it should, and took all steps of the script. */
+void assert_ran(const ran_t *r);
 
 #endif

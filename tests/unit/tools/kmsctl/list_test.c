@@ -7,39 +7,6 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define END                                                                                                  \
-	{                                                                                                    \
-		NULL, NULL, NULL, 0, NULL                                                                    \
-	}
-
-typedef struct ran {
-	char *out, *err;
-	diag_t why;
-	kms_err_t e;
-} ran_t;
-
-static void ran_free(ran_t *r)
-{
-	free(r->out);
-	free(r->err);
-}
-
-#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
-
-static ran_t run(const char *const *args)
-{
-	ran_t r = {0};
-	r.e = fake_kms_run(args, &r.out, &r.err, &r.why);
-	return r;
-}
-
-static void assert_ran(const ran_t *r)
-{
-	if (r->e != KMS_OK)
-		fail_msg("%s", r->why.text);
-	assert_true(fake_kms_done());
-}
-
 static void test_pages_are_followed(void **state)
 {
 	(void)state;

@@ -8,11 +8,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define END                                                                                                  \
-	{                                                                                                    \
-		NULL, NULL, NULL, 0, NULL                                                                    \
-	}
-#define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
+#define RUN_ALL(...) run_all((const char *const[]){__VA_ARGS__, NULL})
 #define OPENED                                                                                               \
 	{                                                                                                    \
 		"POST", "/v1/maintenance", NULL, 201, "{\"id\":\"m-1\",\"state\":\"open\"}"                  \
@@ -30,22 +26,9 @@
 	"{\"id\":\"m-1\",\"state\":\"" state "\",\"counts\":{\"todo\":" todo ",\"running\":" running         \
 	",\"done\":" done ",\"failed\":" failed "},\"volumes\":[" volumes "]}"
 
-typedef struct ran {
-	char *out, *err;
-	diag_t why;
-	kms_err_t e;
-} ran_t;
-
-static void ran_free(ran_t *r)
+static ran_t run_all(const char *const *args)
 {
-	free(r->out);
-	free(r->err);
-}
-
-static ran_t run(const char *const *args)
-{
-	ran_t r = {0};
-	r.e = fake_kms_run(args, &r.out, &r.err, &r.why);
+	ran_t r = fake_kms_run(args);
 	assert_true(fake_kms_done());
 	return r;
 }
@@ -61,7 +44,7 @@ static void test_all_rotated(void **state)
 		END,
 	};
 	fake_kms_script(steps);
-	SCOPED(ran_free) ran_t r = RUN("rotate", "--customer", "a", "--wait");
+	SCOPED(ran_free) ran_t r = RUN_ALL("rotate", "--customer", "a", "--wait");
 	if (r.e != KMS_OK)
 		fail_msg("%s", r.why.text);
 	assert_string_equal(r.out, "VOLUME  NODE  RESULT   REASON\na/s/v   n     rotated  -\n");
@@ -87,7 +70,7 @@ static void test_what_was_not_rotated_is_named(void **state)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		const fake_step_t steps[] = {OPENED, LOOK(rows[i].last), END};
 		fake_kms_script(steps);
-		SCOPED(ran_free) ran_t r = RUN("rotate", "--customer", "a", "--wait");
+		SCOPED(ran_free) ran_t r = RUN_ALL("rotate", "--customer", "a", "--wait");
 		assert_int_equal(kms_err_exit(r.e), 1);
 		if (strstr(r.out, rows[i].out) == NULL || strstr(r.why.text, rows[i].why) == NULL)
 			fail_msg("row %zu: %s\n%s", i, r.why.text, r.out);
@@ -104,7 +87,7 @@ static void test_time_runs_out(void **state)
 		END,
 	};
 	fake_kms_script(steps);
-	SCOPED(ran_free) ran_t r = RUN("maintenance", "watch", "m-1", "--timeout", "1s");
+	SCOPED(ran_free) ran_t r = RUN_ALL("maintenance", "watch", "m-1", "--timeout", "1s");
 	assert_int_equal(kms_err_exit(r.e), 1);
 	assert_non_null(strstr(r.why.text, "in time: a/s/w"));
 	assert_non_null(strstr(r.why.text, "still open"));
@@ -126,13 +109,13 @@ static void test_a_server_that_is_away(void **state)
 	const fake_step_t never[] = {{"GET", "/v1/maintenance/m-1", NULL, 0, ""}, END};
 	const fake_step_t gone[] = {{"GET", "/v1/maintenance/m-1", NULL, 404, "{}"}, END};
 	fake_kms_script(back);
-	SCOPED(ran_free) ran_t r = RUN("maintenance", "watch", "m-1");
+	SCOPED(ran_free) ran_t r = RUN_ALL("maintenance", "watch", "m-1");
 	assert_int_equal(r.e, KMS_OK);
 	fake_kms_script(never);
-	SCOPED(ran_free) ran_t r2 = RUN("maintenance", "watch", "m-1");
+	SCOPED(ran_free) ran_t r2 = RUN_ALL("maintenance", "watch", "m-1");
 	assert_int_equal(r2.e, KMS_E_UNAVAILABLE);
 	fake_kms_script(gone);
-	SCOPED(ran_free) ran_t r3 = RUN("maintenance", "watch", "m-1");
+	SCOPED(ran_free) ran_t r3 = RUN_ALL("maintenance", "watch", "m-1");
 	assert_int_equal(r3.e, KMS_E_NOTFOUND);
 }
 
@@ -141,7 +124,7 @@ static void test_json_at_the_end(void **state)
 	(void)state;
 	const fake_step_t steps[] = {OPENED, LOOK(EVENT("open", "0", "0", "1", "0", DONE_ONE)), END};
 	fake_kms_script(steps);
-	SCOPED(ran_free) ran_t r = RUN("rotate", "--customer", "a", "--wait", "-o", "json");
+	SCOPED(ran_free) ran_t r = RUN_ALL("rotate", "--customer", "a", "--wait", "-o", "json");
 	assert_int_equal(r.e, KMS_OK);
 	SCOPED(json_freep) json_t *j = NULL;
 	assert_int_equal(json_parse(span_str(r.out), 65536, &j, NULL), KMS_OK);
@@ -159,7 +142,7 @@ static void test_interrupt_detaches(void **state)
 	assert_int_equal(sigprocmask(SIG_BLOCK, &set, &before), 0);
 	assert_int_equal(raise(SIGINT), 0); /* pending: found at the first wait */
 	fake_kms_script(steps);
-	SCOPED(ran_free) ran_t r = RUN("maintenance", "watch", "m-1");
+	SCOPED(ran_free) ran_t r = RUN_ALL("maintenance", "watch", "m-1");
 	assert_int_equal(kms_err_exit(r.e), 1);
 	assert_non_null(strstr(r.why.text, "the event goes on"));
 	assert_non_null(strstr(r.why.text, "kmsctl maintenance watch m-1"));
@@ -173,7 +156,7 @@ static void test_a_servers_bad_id_goes_nowhere(void **state)
 	(void)state;
 	const fake_step_t steps[] = {{"POST", "/v1/maintenance", NULL, 201, "{\"id\":\"../sys/seal\"}"}, END};
 	fake_kms_script(steps);
-	SCOPED(ran_free) ran_t r = RUN("rotate", "--customer", "a", "--wait");
+	SCOPED(ran_free) ran_t r = RUN_ALL("rotate", "--customer", "a", "--wait");
 	assert_int_equal(r.e, KMS_E_INVALID);
 }
 
@@ -182,7 +165,7 @@ static void test_nothing_to_rotate(void **state)
 	(void)state;
 	const fake_step_t steps[] = {OPENED, LOOK(EVENT("open", "0", "0", "0", "0", "")), END};
 	fake_kms_script(steps);
-	SCOPED(ran_free) ran_t r = RUN("rotate", "--customer", "a", "--wait");
+	SCOPED(ran_free) ran_t r = RUN_ALL("rotate", "--customer", "a", "--wait");
 	assert_int_equal(r.e, KMS_OK);
 	assert_non_null(strstr(r.err, "no active volume"));
 }
