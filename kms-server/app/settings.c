@@ -10,6 +10,8 @@ static const conf_setting_t table[] = {
 	{"dir", "CLAVIGER_DIR", CONF_TEXT, 0, 512, NULL, "DIR", "the server's folder"},
 	{"listen", "CLAVIGER_LISTEN", CONF_TEXT, 0, 512, "127.0.0.1:8443", "ADDR:PORT",
 	 "where to listen: IP literals, several with ',' between; port 0 picks one"},
+	{"operator-networks", "CLAVIGER_OPERATOR_NETWORKS", CONF_TEXT, 0, 2048, NULL, "CIDR",
+	 "networks that operators may come from, several with ',' between; without it from anywhere"},
 	{"seal-keyfile", NULL, CONF_TEXT, 0, 1000, NULL, "PATH",
 	 "the key file of a key-file seal, absolute; without it the one in DIR"},
 	{"max-connections", NULL, CONF_NUMBER, 16, 100000, "4096", "N", "open connections in all"},

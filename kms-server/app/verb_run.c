@@ -133,6 +133,8 @@ static kms_err_t check_config(const conf_t *conf, diag_t *why)
 	const export_settings_t exports = export_settings(conf);
 	KMS_TRY(check_listen(conf_text(conf, "listen"), why));
 	KMS_TRY(monitor_check(conf_text(conf, "metrics-listen"), why));
+	networks_t networks;
+	KMS_TRY(networks_parse("operator-networks", conf_text(conf, "operator-networks"), &networks, why));
 	if (conf_number(conf, "max-per-source") > conf_number(conf, "max-connections"))
 		return diag_fail(why, KMS_E_INVALID, "max-per-source is greater than max-connections");
 	KMS_TRY(export_check(&exports, why));
@@ -262,17 +264,21 @@ static kms_err_t start_witness(const conf_t *conf, running_t *r, diag_t *why)
 
 static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 {
-	const core_options_t o = {.store = r->store,
-				  .audit = r->audit,
-				  .seal = r->seal,
-				  .clock = clock_system(),
-				  .dir = r->dir,
-				  .ca_pem = buf_span(&r->files.ca),
-				  .reserve = (uint64_t)conf_number(conf, "log-reserve") << 20,
-				  .witness_alert = (uint64_t)conf_number(conf, "witness-lag-alert"),
-				  .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
-				  .commit_each = conf_bool(conf, "commit-each"),
-				  .metrics = r->metrics};
+	core_options_t o = {.store = r->store,
+			    .audit = r->audit,
+			    .seal = r->seal,
+			    .clock = clock_system(),
+			    .dir = r->dir,
+			    .ca_pem = buf_span(&r->files.ca),
+			    .reserve = (uint64_t)conf_number(conf, "log-reserve") << 20,
+			    .witness_alert = (uint64_t)conf_number(conf, "witness-lag-alert"),
+			    .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
+			    .commit_each = conf_bool(conf, "commit-each"),
+			    .metrics = r->metrics};
+	KMS_TRY(networks_parse("operator-networks", conf_text(conf, "operator-networks"),
+			       &o.operator_networks, why));
+	if (o.operator_networks.n == 0)
+		log_notice("operators may come from any address: operator-networks is not set");
 	KMS_TRY(x509_ca_load(buf_span(&r->files.ca), &r->ca, why));
 	return core_start(&o, &r->core, why);
 }

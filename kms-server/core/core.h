@@ -12,6 +12,7 @@
 #include "common/base/buf.h"
 #include "common/base/clock.h"
 #include "common/base/name.h"
+#include "common/base/network.h"
 #include "common/crypto/x509.h"
 #include "common/tlog/tile.h"
 #include "kms-server/core/metrics.h"
@@ -32,8 +33,10 @@ typedef struct caller {
 	caller_kind_t kind;
 	x509_identity_t id; /* CALLER_VERIFIED */
 	char reason[128];   /* CALLER_BAD */
-	char ip[46];        /* text of the TCP peer's address */
+	/* of whoever opened the connection: the TCP peer, or who a listed bastion says it speaks for */
+	char ip[NETWORK_ADDR_CAP];
 	uint16_t port;
+	char via[NETWORK_ADDR_CAP]; /* the bastion that spoke for the caller; empty: none */
 } caller_t;
 
 #define CORE_QUERY_MAX       16U
@@ -107,6 +110,7 @@ typedef struct core_options {
 	uint64_t witness_alert; /* health says so when it is so many events ahead of them; 0: never */
 	uint64_t witness_stop;  /* releases stop when the log is so many events ahead of its witnesses; 0:
 				   never */
+	networks_t operator_networks; /* where operators may come from; none: anywhere */
 } core_options_t;
 
 /* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database),

@@ -56,13 +56,24 @@ static kms_err_t add_class(json_t *root, const event_t *e)
 	return add(root, "type_uid", json_integer(e->class_uid * 100 + e->activity_id));
 }
 
+static kms_err_t add_source(json_t *root, const event_t *e)
+{
+	SCOPED(json_freep)
+	json_t *source = json_pack("{s:s, s:i}", "ip", text(e->ip), "port", (int)e->port);
+	if (source == NULL)
+		return KMS_E_NOMEM;
+	if (text(e->via)[0] != '\0')
+		KMS_TRY(add(source, "intermediate_ips", json_pack("[s]", e->via)));
+	return add(root, "src_endpoint", TAKE(source));
+}
+
 static kms_err_t add_parties(json_t *root, const event_t *e)
 {
 	KMS_TRY(add(root, "actor",
 		    json_pack("{s:{s:s, s:s}, s:[{s:s, s:s}]}", "user", "name", text(e->actor_name), "type",
 			      text(e->actor_type), "authorizations", "decision", text(e->decision), "policy",
 			      text(e->statement))));
-	KMS_TRY(add(root, "src_endpoint", json_pack("{s:s, s:i}", "ip", text(e->ip), "port", (int)e->port)));
+	KMS_TRY(add_source(root, e));
 	KMS_TRY(add(root, "api",
 		    json_pack("{s:s, s:{s:s}}", "operation", text(e->operation), "request", "uid",
 			      text(e->request_id))));

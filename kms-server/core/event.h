@@ -23,6 +23,7 @@ typedef struct event {
 	const char *statement;               /* that decided */
 	const char *ip;
 	uint16_t port;
+	const char *via; /* the bastion that spoke for the caller; "": none */
 	const char *request_id;
 	const char *customer; /* "": the deployment's own chain */
 	const char *resource_uid, *resource_type;

@@ -103,6 +103,7 @@ struct core {
 	uint64_t witness_alert;
 	bool told_behind; /* the committer's */
 	const policy_t *policy;
+	networks_t operator_networks; /* none: anywhere */
 	metrics_t *metrics;
 
 	/* the committer's own */

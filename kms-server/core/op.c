@@ -132,6 +132,7 @@ void op_event(const op_t *op, event_t *e)
 		.statement = op->decision.statement,
 		.ip = op->rq->caller.ip,
 		.port = op->rq->caller.port,
+		.via = op->rq->caller.via,
 		.request_id = op->rq->request_id,
 		.customer = op->tenant[0] != '\0' ? op->tenant : op->rq->customer,
 		.correlation_uid = op->correlation,

@@ -279,13 +279,13 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 		(void)snprintf(out, KEY_CAP, "%s", op->actor);
 }
 
-/* Refusals without an identity, or over its budget, are gathered: they must not be able to fill the log.
- * Reads of its own pieces neither. */
+/* Refusals without an identity, or over its budget (whatever else is wrong with them), are gathered: they
+ * must not be able to fill the log. Reads of its own pieces neither. */
 static bool is_gathered(const op_t *op, kms_err_t e)
 {
 	if (e == KMS_OK)
 		return rows[op->rq->op].many != NULL;
-	return op->slug != NULL && (op->who == POLICY_ANONYMOUS ||
+	return op->slug != NULL && (op->who == POLICY_ANONYMOUS || op->rq->refused_status == 429 ||
 				    strcmp(op->slug, "too-many-requests") == 0 || limits_gather(op));
 }
 
@@ -457,6 +457,7 @@ kms_err_t process_outcome(core_t *c, store_txn_t *t, core_job_t *job, int64_t no
 			     .statement = "outcome",
 			     .ip = job->rq.caller.ip,
 			     .port = job->rq.caller.port,
+			     .via = job->rq.caller.via,
 			     .request_id = open.request_id,
 			     .customer = r->volume.customer,
 			     .resource_uid = uid,

@@ -138,6 +138,7 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->reserve = o->reserve;
 	c->witness_stop = o->witness_stop;
 	c->witness_alert = o->witness_alert;
+	c->operator_networks = o->operator_networks;
 	c->metrics = o->metrics;
 	c->policy = policy_builtin();
 	joblist_init(&c->polls);

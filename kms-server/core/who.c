@@ -40,11 +40,28 @@ static kms_err_t who_node(op_t *op, const x509_identity_t *id)
 	return KMS_E_INTEGRITY;
 }
 
+/* What a stolen certificate of an operator is good for. An address that cannot be read is in no network. */
+static kms_err_t may_come_from(op_t *op)
+{
+	const networks_t *allowed = &op->core->operator_networks;
+	uint8_t addr[NETWORK_ADDR_LEN];
+	if (allowed->n == 0)
+		return KMS_OK;
+	if (network_addr(span_str(op->rq->caller.ip), addr) == KMS_OK && networks_contain(allowed, addr))
+		return KMS_OK;
+	op->decision = (policy_decision_t){.statement = "operator-networks"};
+	return op_refuse(op, KMS_E_DENIED, 403, "network",
+			 "Operators may not come from %s: come through a gateway, or from a network that the "
+			 "server's setting operator-networks lists.",
+			 op->rq->caller.ip);
+}
+
 static kms_err_t who_operator(op_t *op, const x509_identity_t *id)
 {
 	op->who = POLICY_OPERATOR;
 	op->actor_type = "operator";
 	(void)snprintf(op->actor, sizeof op->actor, "%s", id->operator_name);
+	KMS_TRY(may_come_from(op));
 	kms_err_t e = record_get_operator(op->txn, op->mac, op->actor, &op->oper);
 	if (e == KMS_E_NOTFOUND)
 		return unknown_identity(op);

@@ -87,6 +87,7 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 			    .reserve = f->reserve,
 			    .witness_stop = f->witness_stop,
 			    .witness_alert = f->witness_alert,
+			    .operator_networks = f->operator_networks,
 			    .commit_each = f->commit_each};
 	e = core_start(&o, &f->core, why);
 	if (e != KMS_OK) {

@@ -40,6 +40,7 @@ typedef struct fixture {
 	bool commit_each;
 	uint32_t max_waiting, max_polls;
 	uint64_t reserve, witness_stop, witness_alert;
+	networks_t operator_networks;
 	caller_t admin;
 	secret_t *share[SEAL_SHARES_MAX]; /* a Shamir seal's */
 	atomic_uint requests;

@@ -81,6 +81,17 @@ static bool one_of(const char *s, const char *const *list)
 	return *list != NULL;
 }
 
+/* Who spoke for the caller, where somebody did: never an empty list. */
+static bool source_agrees(const json_t *e)
+{
+	const json_t *source = json_at(e, "src_endpoint");
+	const json_t *via = json_object_get(source, "intermediate_ips");
+	const char *ip = json_string_value(json_array_get(via, 0));
+	if (via == NULL)
+		return json_object_size(source) == 2;
+	return json_object_size(source) == 3 && json_array_size(via) == 1 && ip != NULL && ip[0] != '\0';
+}
+
 /* What must agree with what. NULL: all does. */
 static const char *disagreement(const json_t *e)
 {
@@ -106,6 +117,8 @@ static const char *disagreement(const json_t *e)
 		return "done, but not allowed";
 	if (!success && text_at(e, "status_detail")[0] == '\0')
 		return "failed without a reason";
+	if (!source_agrees(e))
+		return "source";
 	if (!system && text_at(e, "src_endpoint.ip")[0] == '\0')
 		return "no address";
 	if (!system && !many && number_at(e, "src_endpoint.port") == 0)

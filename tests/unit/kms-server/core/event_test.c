@@ -98,6 +98,28 @@ static void test_empty_event_has_every_field(void **state)
 	assert_null(json_at(j, "unmapped.claviger.count"));
 }
 
+static void test_who_spoke_for_the_caller(void **state)
+{
+	(void)state;
+	static const char *const none[] = {NULL, ""};
+	event_t e = {.class_uid = 6003,
+		     .activity_id = 2,
+		     .uid = "00112233445566778899aabbccddeeff",
+		     .ip = "203.0.113.9",
+		     .port = 4444};
+	for (size_t i = 0; i < COUNT(none); i++) {
+		e.via = none[i];
+		SCOPED(json_freep) json_t *direct = encoded(&e);
+		assert_int_equal(json_object_size(json_at(direct, "src_endpoint")), 2);
+	}
+	e.via = "198.51.100.1";
+	SCOPED(json_freep) json_t *j = encoded(&e);
+	assert_string_equal(text_at(j, "src_endpoint.ip"), "203.0.113.9");
+	assert_int_equal(number_at(j, "src_endpoint.port"), 4444);
+	assert_int_equal(json_array_size(json_at(j, "src_endpoint.intermediate_ips")), 1);
+	assert_string_equal(text_at(j, "src_endpoint.intermediate_ips.0"), "198.51.100.1");
+}
+
 /* Details quote what strangers sent: nothing of it may leave the string or be anything but printable. */
 static void test_hostile_detail(void **state)
 {
@@ -208,6 +230,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_empty_event_has_every_field),
+		cmocka_unit_test(test_who_spoke_for_the_caller),
 		cmocka_unit_test(test_hostile_detail),
 		cmocka_unit_test(test_long_detail_is_cut_to_a_diag),
 		cmocka_unit_test(test_over_the_limit),

@@ -94,7 +94,7 @@ typedef struct kind {
 
 struct world {
 	fixture_t *f;
-	caller_t n1, other, adam, asleep, gone, unknown, bad, busy;
+	caller_t n1, other, adam, asleep, gone, unknown, bad, busy, outside;
 	char maintenance[MAINT_ID_CAP];
 	unsigned checked;
 };
@@ -128,6 +128,7 @@ CALLER(asleep)
 CALLER(gone)
 CALLER(other)
 CALLER(busy)
+CALLER(outside)
 
 static const kind_t kinds[] = {
 	{.name = "no certificate", .who = nobody_at_all, .want = 401},
@@ -135,6 +136,7 @@ static const kind_t kinds[] = {
 	{.name = "an identity that nobody knows", .who = is_unknown, .want = 403, .strangers_too = true},
 	{.name = "a suspended identity", .who = is_asleep, .want = 403, .strangers_too = true},
 	{.name = "a revoked identity", .who = is_gone, .want = 403, .strangers_too = true},
+	{.name = "an operator from elsewhere", .who = is_outside, .want = 403, .strangers_too = true},
 	{.name = "denied by policy", .who = wrong, .want = 403, .or_else = 404},
 	{.name = "another customer's node", .who = is_other},
 	{.name = "names that are not there", .who = rightful, .missing = true},
@@ -235,6 +237,11 @@ static void check_events(world_t *w, const char *what, const ask_t *a, uint64_t 
 		if (strcmp(text_at(e, "api.request.uid"), request) != 0)
 			continue;
 		found = true;
+		assert_string_equal(text_at(e, "src_endpoint.intermediate_ips.0"), a->who->via);
+		if (a->who == &w->outside) {
+			assert_string_equal(text_at(e, "status_code"), "network");
+			assert_string_equal(text_at(e, "actor.authorizations.0.policy"), "operator-networks");
+		}
 		assert_string_equal(text_at(e, "api.operation"), core_op_info(a->op)->action);
 		if (named && text_at(e, "resources.0.uid")[0] == '\0')
 			fail_msg("%s: %s: the resource has no name", core_op_info(a->op)->action, what);
@@ -296,7 +303,15 @@ static world_t *world_new(void)
 	world_t *w = calloc(1, sizeof *w);
 	assert_non_null(w);
 	fixture_t *f = w->f = fixture_new(FIXTURE_KEYFILE);
+	diag_t why = {""};
+	fixture_stop(f);
+	MUST(networks_parse("operator-networks", "192.0.2.0/24", &f->operator_networks, &why));
+	MUST(fixture_start(f, &why));
 	w->n1 = make_main(f);
+	(void)snprintf(w->n1.via, sizeof w->n1.via, "198.51.100.1");
+	w->outside = make_operator(f, "olga", "admin");
+	(void)snprintf(w->outside.ip, sizeof w->outside.ip, "203.0.113.80");
+	(void)snprintf(w->outside.via, sizeof w->outside.via, "192.0.2.1");
 	make_service(f, "globex", "db");
 	w->other = make_node(f, "globex/db/n1");
 	w->adam = make_operator(f, "adam", "auditor");
