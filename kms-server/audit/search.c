@@ -161,10 +161,10 @@ static bool leave(const hunt_t *h, const times_part_t *part, const bounds_t *b, 
 {
 	if (h->up)
 		*at = *at > part->next ? *at : part->next;
-	else if (part->first > b->begin)
-		*at = *at < part->first ? *at : part->first - 1;
-	else
+	else if (part->first == 0)
 		return false;
+	else
+		*at = *at < part->first ? *at : part->first - 1;
 	return within(b, *at);
 }
 

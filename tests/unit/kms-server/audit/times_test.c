@@ -186,8 +186,7 @@ static void write_log(world_t *w, log_fixture_t *f)
 			store_txn_t *t = NULL;
 			uint64_t index = 0;
 			MUST(store_begin_write(f->store, f->n, &t));
-			MUST(audit_append(f->audit, t, span_str("lost"), NULL, 0, BEGIN_MS + DAY_MS * 900,
-					  &index));
+			MUST(audit_append(f->audit, t, span_str("lost"), NULL, 0, w->time[f->n], &index));
 			store_abort(t);
 			audit_rolled_back(f->audit);
 		} else if (what == 1) {
@@ -323,6 +322,18 @@ static void test_random_clocks(void **state)
 
 #define JUMPS 1000U
 
+/* From second 0 on, every other event a day later; the first and the last are about something. */
+static void write_jumps(log_fixture_t *f)
+{
+	static const audit_term_t rare = {AUDIT_CUSTOMER, "rare"};
+	static int64_t times[2 * JUMPS];
+	for (size_t i = 0; i < COUNT(times); i++)
+		times[i] = BEGIN_MS + (i % 2 == 0 ? 0 : DAY_MS) + (int64_t)i * 1000;
+	log_add(f, "first", times[0], &rare, 1);
+	log_add_at(f, times + 1, COUNT(times) - 2);
+	log_add(f, "last", times[COUNT(times) - 1], &rare, 1);
+}
+
 static kms_err_t count(void *ctx, uint64_t index, span_t bytes, bool *go_on)
 {
 	(void)index;
@@ -336,16 +347,13 @@ static kms_err_t count(void *ctx, uint64_t index, span_t bytes, bool *go_on)
 static void test_many_segments(void **state)
 {
 	log_fixture_t *f = *state;
-	static int64_t times[2 * JUMPS];
-	for (size_t i = 0; i < COUNT(times); i++)
-		times[i] = BEGIN_MS + (i % 2 == 0 ? 0 : DAY_MS) + (int64_t)i * 1000;
-	log_add_at(f, times, COUNT(times));
+	write_jumps(f);
 	for (int up = 0; up < 2; up++) {
 		SCOPED(store_abortp) store_txn_t *t = NULL;
 		audit_search_t s = {.from_ms = BEGIN_MS + DAY_MS / 2,
 				    .to_ms = BEGIN_MS + DAY_MS / 2 + MINUTE_MS,
 				    .ascending = up == 1,
-				    .end = COUNT(times),
+				    .end = (uint64_t)2 * JUMPS,
 				    .examine = 64};
 		unsigned pages = 0, found = 0;
 		MUST(store_begin_read(f->store, &t));
@@ -362,6 +370,30 @@ static void test_many_segments(void **state)
 	}
 }
 
+/* A list that has nothing for long leaps over the segments too. */
+static void test_leap_over_segments(void **state)
+{
+	log_fixture_t *f = *state;
+	write_jumps(f);
+	for (int up = 0; up < 2; up++) {
+		SCOPED(store_abortp) store_txn_t *t = NULL;
+		audit_search_t s = {.n_filters = 1,
+				    .from_ms = 1,
+				    .to_ms = INT64_MAX,
+				    .ascending = up == 1,
+				    .end = (uint64_t)2 * JUMPS,
+				    .examine = 12};
+		uint64_t next = 0;
+		unsigned found = 0;
+		bool more = true;
+		s.filter[0] = (audit_filter_t){.kind = AUDIT_CUSTOMER, .n = 1, .any_of = {"rare"}};
+		MUST(store_begin_read(f->store, &t));
+		MUST(audit_search(f->audit, t, &s, count, &found, &next, &more));
+		assert_int_equal(found, 2);
+		assert_false(more);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -370,6 +402,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damaged_end, log_setup, log_teardown),
 		cmocka_unit_test(test_random_clocks),
 		cmocka_unit_test_setup_teardown(test_many_segments, log_setup, log_teardown),
+		cmocka_unit_test_setup_teardown(test_leap_over_segments, log_setup, log_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
