@@ -1,6 +1,7 @@
 #include "common/client/wire.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/client/internal.h"
 #include "common/io/file.h"
 
@@ -8,7 +9,6 @@
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <time.h>
 
 #define CA_LIMIT    (1024U * 1024U)
 #define SLICE_MS    100    /* how soon a wait sees `stop` */
@@ -25,13 +25,6 @@ struct wire {
 	const atomic_bool *stop;
 	char error[CURL_ERROR_SIZE];
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static bool stopped(const wire_t *s)
 {
@@ -187,7 +180,7 @@ kms_err_t wire_alive(wire_t *s, diag_t *why)
 /* Waits a slice for the socket; false when the time is up, or the program stops. */
 static bool waits(const wire_t *s, short events, int slice_ms, int64_t deadline)
 {
-	int64_t left = deadline - now_ms();
+	int64_t left = deadline - steady_ms();
 	struct pollfd p = {.fd = s->fd, .events = events};
 	if (left <= 0 || stopped(s))
 		return false;
@@ -222,7 +215,7 @@ static kms_err_t acknowledged(const wire_t *s, int64_t deadline, diag_t *why)
 
 kms_err_t wire_send(wire_t *s, span_t bytes, unsigned timeout_ms, diag_t *why)
 {
-	int64_t deadline = now_ms() + (int64_t)timeout_ms;
+	int64_t deadline = steady_ms() + (int64_t)timeout_ms;
 	while (bytes.n > 0) {
 		size_t put = 0;
 		/* after AGAIN with the same bytes, as OpenSSL wants it */

@@ -1,10 +1,10 @@
 #include "kms-server/audit/internal.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "kms-server/audit/postings.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #define NEWEST_CHECKED 1024U /* events held against their leaves at each start */
 
@@ -82,18 +82,6 @@ static kms_err_t load(audit_t *a, store_txn_t *t, diag_t *why)
 	return a->checkpoint.err;
 }
 
-static kms_err_t init_locks(audit_t *a)
-{
-	pthread_condattr_t attr;
-	if (pthread_condattr_init(&attr) != 0)
-		return KMS_E_NOMEM;
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_mutex_init(&a->lock, NULL);
-	(void)pthread_cond_init(&a->grown, &attr);
-	(void)pthread_condattr_destroy(&attr);
-	return KMS_OK;
-}
-
 static kms_err_t open_in(const audit_options_t *o, audit_t *a, diag_t *why)
 {
 	SCOPED(store_abortp) store_txn_t *t = NULL;
@@ -113,13 +101,10 @@ kms_err_t audit_open(const audit_options_t *o, audit_t **out, diag_t *why)
 	audit_t *a = calloc(1, sizeof *a);
 	if (a == NULL)
 		return KMS_E_NOMEM;
-	kms_err_t e = init_locks(a);
-	if (e != KMS_OK) {
-		free(a);
-		return e;
-	}
+	(void)pthread_mutex_init(&a->lock, NULL);
+	steady_cond_init(&a->grown);
 	(void)diag_fail(why, KMS_OK, "the log cannot be read");
-	e = open_in(o, a, why);
+	kms_err_t e = open_in(o, a, why);
 	if (e != KMS_OK) {
 		audit_freep(&a);
 		return e;
@@ -281,15 +266,10 @@ void audit_cosigned_put(audit_t *a, uint64_t size, span_t note)
 
 bool audit_wait(audit_t *a, uint64_t size, unsigned timeout_ms)
 {
-	struct timespec until;
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
+	int64_t until = steady_ms() + timeout_ms;
 	(void)pthread_mutex_lock(&a->lock);
 	while (a->size <= size && !a->woken)
-		if (pthread_cond_timedwait(&a->grown, &a->lock, &until) != 0)
+		if (!steady_wait(&a->grown, &a->lock, until))
 			break;
 	bool grown = a->size > size && !a->woken;
 	(void)pthread_mutex_unlock(&a->lock);

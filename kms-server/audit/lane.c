@@ -2,6 +2,7 @@
 
 #include "common/base/failpoint.h"
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/crypto/digest.h"
 #include "common/io/file.h"
 #include "common/io/log.h"
@@ -9,7 +10,6 @@
 
 #include <inttypes.h>
 #include <pthread.h>
-#include <time.h>
 
 #define BACKOFF_MS     1000U
 #define BACKOFF_MAX_MS 60000U
@@ -60,18 +60,6 @@ struct lane {
 	bool started, ending, done, left; /* under lock */
 	pthread_t thread;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static struct timespec at_ms(int64_t ms)
-{
-	return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-}
 
 static void lane_free(lane_t *l)
 {
@@ -170,11 +158,11 @@ static bool ending(lane_t *l)
 /* False: it is to end. */
 static bool sleep_ms(lane_t *l, uint32_t ms)
 {
-	struct timespec until = at_ms(now_ms() + (int64_t)ms);
-	int rc = 0;
+	int64_t until = steady_ms() + (int64_t)ms;
+	bool in_time = true;
 	(void)pthread_mutex_lock(&l->lock);
-	while (!l->ending && rc == 0)
-		rc = pthread_cond_timedwait(&l->change, &l->lock, &until);
+	while (!l->ending && in_time)
+		in_time = steady_wait(&l->change, &l->lock, until);
 	bool go_on = !l->ending;
 	(void)pthread_mutex_unlock(&l->lock);
 	return go_on;
@@ -213,7 +201,7 @@ static uint32_t backoff(const lane_t *l)
 /* Where to begin again when what was sent cannot be known to have arrived. */
 static uint64_t safe_position(lane_t *l)
 {
-	int64_t now = now_ms();
+	int64_t now = steady_ms();
 	if (!l->sink->repeats)
 		return l->next;
 	while (l->n_marks > 1 && now - l->mark[0].sent_ms > REPEAT_MS) {
@@ -231,7 +219,7 @@ static void remember(lane_t *l, uint64_t first)
 		l->n_marks--;
 		memmove(&l->mark[0], &l->mark[1], l->n_marks * sizeof l->mark[0]);
 	}
-	l->mark[l->n_marks++] = (mark_t){.first = first, .sent_ms = now_ms()};
+	l->mark[l->n_marks++] = (mark_t){.first = first, .sent_ms = steady_ms()};
 }
 
 static kms_err_t record(lane_t *l, uint64_t at, diag_t *why)
@@ -278,9 +266,9 @@ static bool record_when_due(lane_t *l, bool now)
 {
 	diag_t why = {.text = ""};
 	uint64_t at = safe_position(l);
-	if (at == l->recorded || (!now && now_ms() - l->recorded_ms < RECORD_MS))
+	if (at == l->recorded || (!now && steady_ms() - l->recorded_ms < RECORD_MS))
 		return true;
-	l->recorded_ms = now_ms();
+	l->recorded_ms = steady_ms();
 	l->sink->lost = false;
 	if (l->sink->ops->settle != NULL && l->sink->ops->settle(l->sink, &why) != KMS_OK) {
 		went_wrong(l, &why);
@@ -347,15 +335,11 @@ static kms_err_t lane_new(const lane_options_t *o, const char *name, lane_t **ou
 {
 	lane_t *l = calloc(1, sizeof *l);
 	SCOPED(freep) char *file = NULL;
-	pthread_condattr_t attr;
 	if (l == NULL)
 		return KMS_E_NOMEM;
 	(void)pthread_mutex_init(&l->port, NULL);
 	(void)pthread_mutex_init(&l->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&l->change, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	steady_cond_init(&l->change);
 	*out = l;
 	l->store = o->store;
 	l->audit = o->audit;
@@ -409,11 +393,10 @@ static void ask_to_end(lane_t *l)
 
 static bool ended_by(lane_t *l, int64_t deadline)
 {
-	struct timespec until = at_ms(deadline);
-	int rc = 0;
+	bool in_time = true;
 	(void)pthread_mutex_lock(&l->lock);
-	while (!l->done && rc == 0)
-		rc = pthread_cond_timedwait(&l->change, &l->lock, &until);
+	while (!l->done && in_time)
+		in_time = steady_wait(&l->change, &l->lock, deadline);
 	bool done = l->done;
 	(void)pthread_mutex_unlock(&l->lock);
 	return done;
@@ -450,7 +433,7 @@ static void finish(lane_t *l, int64_t deadline)
 
 void lanes_stop(audit_t *audit, lane_t **lanes, size_t n)
 {
-	int64_t began = now_ms();
+	int64_t began = steady_ms();
 	if (n > 0)
 		audit_wake(audit);
 	for (size_t i = 0; i < n; i++)

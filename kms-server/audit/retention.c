@@ -1,6 +1,7 @@
 #include "kms-server/audit/retention.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/file.h"
 #include "common/io/log.h"
 #include "kms-server/audit/internal.h"
@@ -101,12 +102,10 @@ kms_err_t retention_step(const retention_options_t *o, uint64_t from, uint64_t *
 
 static bool wait_ms(retention_t *r, unsigned ms)
 {
-	struct timespec until;
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += ms / 1000;
+	int64_t until = steady_ms() + ms;
 	(void)pthread_mutex_lock(&r->lock);
 	while (ms > 0 && !r->end)
-		if (pthread_cond_timedwait(&r->ending, &r->lock, &until) != 0)
+		if (!steady_wait(&r->ending, &r->lock, until))
 			break;
 	bool end = r->end;
 	(void)pthread_mutex_unlock(&r->lock);
@@ -130,18 +129,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static kms_err_t init_locks(retention_t *r)
-{
-	pthread_condattr_t attr;
-	if (pthread_condattr_init(&attr) != 0)
-		return KMS_E_NOMEM;
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_mutex_init(&r->lock, NULL);
-	(void)pthread_cond_init(&r->ending, &attr);
-	(void)pthread_condattr_destroy(&attr);
-	return KMS_OK;
-}
-
 static void destroy(retention_t *r)
 {
 	(void)pthread_cond_destroy(&r->ending);
@@ -156,7 +143,8 @@ kms_err_t retention_start(const retention_options_t *o, retention_t **out, diag_
 	SCOPED(freep) retention_t *r = calloc(1, sizeof *r);
 	if (r == NULL)
 		return KMS_E_NOMEM;
-	KMS_TRY(init_locks(r));
+	(void)pthread_mutex_init(&r->lock, NULL);
+	steady_cond_init(&r->ending);
 	r->o = *o;
 	r->o.archive_dir = r->dir = strdup(o->archive_dir);
 	if (r->dir == NULL || pthread_create(&r->thread, NULL, run, r) != 0) {

@@ -1,6 +1,7 @@
 #include "kms-server/audit/witness.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/crypto/digest.h"
 #include "common/io/file.h"
 #include "common/io/log.h"
@@ -8,7 +9,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define COSIGNED_FILE  "log.cosigned"
 #define ROUND_MS       200  /* at least between two checkpoints that are shown */
@@ -61,18 +61,10 @@ struct witness {
 	buf_t unwritten;
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* With the lock held. */
 static void wait_until(witness_t *w, int64_t ms)
 {
-	const struct timespec until = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	(void)pthread_cond_timedwait(&w->change, &w->lock, &until);
+	(void)steady_wait(&w->change, &w->lock, ms);
 }
 
 /* --- one witness --- */
@@ -134,7 +126,7 @@ static void settle(member_t *m, peer_result_t result, uint64_t round, buf_t *lin
 		take_line(m, round, line);
 	} else {
 		m->failures += m->failures < 32;
-		m->next_ms = now_ms() + backoff(m);
+		m->next_ms = steady_ms() + backoff(m);
 	}
 	m->asked = true;
 	(void)pthread_cond_broadcast(&w->change);
@@ -148,8 +140,8 @@ static bool next_round(member_t *m, uint64_t *round, uint64_t *size, buf_t *note
 	witness_t *w = m->all;
 	buf_clear(note);
 	(void)pthread_mutex_lock(&w->lock);
-	while (!w->over && (w->round == m->round || now_ms() < m->next_ms)) {
-		int64_t until = now_ms() + 1000;
+	while (!w->over && (w->round == m->round || steady_ms() < m->next_ms)) {
+		int64_t until = steady_ms() + 1000;
 		wait_until(w, m->next_ms > 0 && m->next_ms < until ? m->next_ms : until);
 	}
 	bool go_on = !w->over;
@@ -196,7 +188,7 @@ static void begin_round(witness_t *w)
 		w->size = size;
 		w->round++;
 		w->fresh = false;
-		w->round_ms = now_ms();
+		w->round_ms = steady_ms();
 		(void)pthread_cond_broadcast(&w->change);
 	}
 	(void)pthread_mutex_unlock(&w->lock);
@@ -215,7 +207,7 @@ static void wait_for_answers(witness_t *w, int64_t most_ms)
 {
 	(void)pthread_mutex_lock(&w->lock);
 	int64_t until = w->round_ms + most_ms;
-	while (!all_answered(w) && now_ms() < until)
+	while (!all_answered(w) && steady_ms() < until)
 		wait_until(w, until);
 	(void)pthread_mutex_unlock(&w->lock);
 }
@@ -247,10 +239,10 @@ static void publish(witness_t *w, bool at_once)
 		w->unwritten = note;
 		note = old;
 	}
-	if (w->unwritten.n == 0 || (!at_once && now_ms() - w->written_ms < FILE_MS))
+	if (w->unwritten.n == 0 || (!at_once && steady_ms() - w->written_ms < FILE_MS))
 		return;
 	diag_t why = {{0}};
-	w->written_ms = now_ms();
+	w->written_ms = steady_ms();
 	if (file_write(w->path, buf_span(&w->unwritten), 0600, FILE_REPLACE, &why) != KMS_OK)
 		log_error("the cosigned checkpoint cannot be kept: %s", why.text);
 	buf_clear(&w->unwritten);
@@ -261,7 +253,7 @@ static bool pause_round(witness_t *w)
 {
 	(void)pthread_mutex_lock(&w->lock);
 	int64_t until = w->round_ms + ROUND_MS;
-	while (!w->ending && now_ms() < until)
+	while (!w->ending && steady_ms() < until)
 		wait_until(w, until);
 	bool go_on = !w->ending;
 	(void)pthread_mutex_unlock(&w->lock);
@@ -279,7 +271,7 @@ static void *go_round(void *arg)
 		if (go_on && audit_wait(w->audit, w->size, ROUND_MS))
 			begin_round(w);
 		else if (go_on)
-			w->round_ms = now_ms(); /* also when the log's waits were ended for good */
+			w->round_ms = steady_ms(); /* also when the log's waits were ended for good */
 	}
 	begin_round(w);
 	wait_for_answers(w, LAST_MS);
@@ -334,14 +326,10 @@ static void witness_freep(witness_t **w)
 static kms_err_t make(const char *spec, const char *ca_file, witness_t **out, diag_t *why)
 {
 	SCOPED(witness_freep) witness_t *w = calloc(1, sizeof *w);
-	pthread_condattr_t attr;
 	if (w == NULL)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the witnesses");
 	(void)pthread_mutex_init(&w->lock, NULL);
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	(void)pthread_cond_init(&w->change, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	steady_cond_init(&w->change);
 	KMS_TRY(add_members(spec, ca_file, w, why));
 	*out = TAKE(w);
 	return KMS_OK;
@@ -418,9 +406,9 @@ kms_err_t witness_await_first(witness_t *w, diag_t *why)
 	if (w == NULL || audit_size(w->audit) == 0)
 		return KMS_OK;
 	kms_err_t e = KMS_OK;
-	int64_t until = now_ms() + FIRST_MS;
+	int64_t until = steady_ms() + FIRST_MS;
 	(void)pthread_mutex_lock(&w->lock);
-	while (!all_asked(w) && now_ms() < until)
+	while (!all_asked(w) && steady_ms() < until)
 		wait_until(w, until);
 	for (size_t i = 0; i < w->n && e == KMS_OK; i++) {
 		const member_t *m = &w->member[i];

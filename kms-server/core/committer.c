@@ -2,9 +2,8 @@
 
 #include "common/base/failpoint.h"
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/log.h"
-
-#include <time.h>
 
 #define BATCH_MAX       512U  /* requests in one transaction: bounds how long the first one waits */
 #define TICK_MS         500   /* deadlines of polls, gathered refusals, the mark, a full disk's retry */
@@ -318,22 +317,13 @@ static void requeue_polls(core_t *c, bool all, int64_t now)
 	(void)pthread_mutex_unlock(&c->lock);
 }
 
-static void in_ms(struct timespec *ts, long ms)
-{
-	(void)clock_gettime(CLOCK_MONOTONIC, ts);
-	ts->tv_nsec += ms * 1000000L;
-	ts->tv_sec += ts->tv_nsec / 1000000000L;
-	ts->tv_nsec %= 1000000000L;
-}
-
 /* Waits for work; fills the batch, outcomes last. False: stopping and nothing is left to answer. */
 static bool gather_batch(core_t *c, core_job_t **batch, size_t *n)
 {
-	struct timespec until;
 	(void)pthread_mutex_lock(&c->lock);
-	in_ms(&until, c->outcomes.n > 0 ? OUTCOME_WAIT_MS : TICK_MS);
+	int64_t until = steady_ms() + (c->outcomes.n > 0 ? OUTCOME_WAIT_MS : TICK_MS);
 	while (c->queue.n == 0 && !c->stopping)
-		if (pthread_cond_timedwait(&c->more, &c->lock, &until) != 0)
+		if (!steady_wait(&c->more, &c->lock, until))
 			break;
 	size_t most = c->commit_each ? 1 : BATCH_MAX, got = 0;
 	while (got < most && c->queue.n > 0)

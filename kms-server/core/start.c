@@ -1,5 +1,6 @@
 /* The start and the end of a run. */
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/log.h"
 #include "kms-server/core/committer.h"
 #include "kms-server/core/core.h"
@@ -107,12 +108,8 @@ static kms_err_t first_commit(core_t *c)
 
 static void init_locks(core_t *c)
 {
-	pthread_condattr_t attr;
-	(void)pthread_condattr_init(&attr);
-	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	(void)pthread_mutex_init(&c->lock, NULL);
-	(void)pthread_cond_init(&c->more, &attr);
-	(void)pthread_condattr_destroy(&attr);
+	steady_cond_init(&c->more);
 }
 
 static kms_err_t start_thread(core_t *c)

@@ -1,6 +1,7 @@
 #include "kms-server/http/acceptor.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/log.h"
 #include "kms-server/http/listen.h"
 
@@ -11,7 +12,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 #define TICK_MS    500 /* how late a deadline may be noticed */
 #define FULL_MS    20  /* how soon to look again when there was no room */
@@ -33,16 +33,9 @@ struct acceptor {
 	int64_t resume_ms; /* not accepting before this time */
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void warn_seldom(acceptor_t *a, const char *what)
 {
-	int64_t now = now_ms();
+	int64_t now = steady_ms();
 	if (a->last_warn_ms != 0 && now - a->last_warn_ms < 60000)
 		return;
 	a->last_warn_ms = now;
@@ -71,7 +64,7 @@ static void hand_over(acceptor_t *a, int fd, const struct sockaddr_storage *from
 static void accept_failed(acceptor_t *a, int error)
 {
 	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-		a->resume_ms = now_ms() + BACKOFF_MS;
+		a->resume_ms = steady_ms() + BACKOFF_MS;
 		warn_seldom(a, strerror(error));
 	}
 }
@@ -113,7 +106,7 @@ static bool accepting(acceptor_t *a)
 		make_room(a);
 		return false;
 	}
-	return now_ms() >= a->resume_ms;
+	return steady_ms() >= a->resume_ms;
 }
 
 static void *accept_loop(void *arg)
@@ -133,9 +126,9 @@ static void *accept_loop(void *arg)
 		for (size_t i = 0; n > 0 && i < a->n; i++)
 			if (p[i + 1].revents != 0)
 				accept_batch(a, a->fd[i]);
-		if (open == 0 || now_ms() - a->last_reap_ms >= TICK_MS) {
+		if (open == 0 || steady_ms() - a->last_reap_ms >= TICK_MS) {
 			open = conns_reap(a->conns);
-			a->last_reap_ms = now_ms();
+			a->last_reap_ms = steady_ms();
 		}
 	}
 }

@@ -1,12 +1,12 @@
 #include "kms-server/http/conns.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define SOURCES 1024U /* buckets; a power of two */
 
@@ -35,13 +35,6 @@ struct conns {
 	size_t open;
 	source_t *sources[SOURCES];
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 kms_err_t conns_new(const conns_limits_t *limits, conns_t **out)
 {
@@ -219,7 +212,7 @@ static void slot_shut(conns_t *c, slot_t *s)
 static void slot_phase(conns_t *c, slot_t *s, conn_phase_t phase)
 {
 	s->phase = phase;
-	s->since_ms = now_ms();
+	s->since_ms = steady_ms();
 	switch (phase) {
 	case CONN_HANDSHAKE:
 	case CONN_REQUEST:
@@ -291,7 +284,7 @@ bool conns_shed(conns_t *c)
 {
 	slot_t *s = NULL;
 	(void)pthread_mutex_lock(&c->lock);
-	int64_t now = now_ms();
+	int64_t now = steady_ms();
 	for (size_t i = 0; s == NULL && i < sizeof shed_order / sizeof shed_order[0]; i++)
 		s = oldest_in(c, shed_order[i].phase, now - shed_order[i].ms);
 	if (s != NULL)
@@ -364,7 +357,7 @@ static bool is_stuck(const slot_t *s, int64_t now)
 size_t conns_reap(conns_t *c)
 {
 	(void)pthread_mutex_lock(&c->lock);
-	int64_t now = now_ms();
+	int64_t now = steady_ms();
 	bool crowded = c->open > c->limits.all / 4 * 3;
 	for (size_t i = 0; i < c->fds; i++) {
 		slot_t *s = c->by_fd[i];

@@ -1,6 +1,7 @@
 #include "kms-server/http/http_server.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/log.h"
 #include "kms-server/http/acceptor.h"
 #include "kms-server/http/conns.h"
@@ -8,11 +9,11 @@
 #include "kms-server/http/request.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #define STACK_BYTES    (256U * 1024U)
 #define CONN_BYTES     (16U * 1024U) /* request line and headers; more is answered 414 or 431 */
 #define ANSWER_WAIT_MS 2000
+#define STEP_MS        5
 #define LATE_MS        10000U
 
 /* TLS 1.3 only. The fastest of the good ones first and chosen by us; no session tickets, so that every
@@ -247,16 +248,15 @@ void http_server_quiesce(http_server_t *s)
 
 static void wait_for_requests(const edge_t *edge)
 {
-	const struct timespec step = {.tv_nsec = 5000000};
 	/* libmicrohttpd panics when it is stopped with a suspended connection; core_stop ends them all */
 	for (unsigned i = 0; atomic_load(&edge->waiting) > 0; i++) {
 		if (i % 1000 == 999)
 			log_warn("stopping: %zu requests are still with the core",
 				 atomic_load(&edge->waiting));
-		(void)nanosleep(&step, NULL);
+		steady_pause(STEP_MS);
 	}
-	for (unsigned i = 0; atomic_load(&edge->active) > 0 && i < ANSWER_WAIT_MS / 5; i++)
-		(void)nanosleep(&step, NULL);
+	for (unsigned i = 0; atomic_load(&edge->active) > 0 && i < ANSWER_WAIT_MS / STEP_MS; i++)
+		steady_pause(STEP_MS);
 }
 
 void http_server_stop(http_server_t **s)

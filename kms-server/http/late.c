@@ -1,10 +1,10 @@
 #include "kms-server/http/late.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <time.h>
 
 #define TICK_MS 20
 
@@ -18,13 +18,6 @@ struct late {
 	int64_t millitokens, filled_ms;
 	late_place_t *first, *last;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* --- with the lock held --- */
 
@@ -66,15 +59,10 @@ static late_place_t *take_due(late_t *l, int64_t now)
 
 static void tick(late_t *l)
 {
-	struct timespec until;
-	(void)clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += TICK_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	if (l->first == NULL)
 		(void)pthread_cond_wait(&l->changed, &l->lock);
 	else
-		(void)pthread_cond_timedwait(&l->changed, &l->lock, &until);
+		(void)steady_wait(&l->changed, &l->lock, steady_ms() + TICK_MS);
 }
 
 /* --- the thread --- */
@@ -94,7 +82,7 @@ static void *run(void *arg)
 	late_t *l = arg;
 	(void)pthread_mutex_lock(&l->lock);
 	while (!l->stopping || l->first != NULL) {
-		late_place_t *due = take_due(l, now_ms());
+		late_place_t *due = take_due(l, steady_ms());
 		if (due == NULL && !l->stopping) {
 			tick(l);
 			continue;
@@ -120,18 +108,6 @@ static kms_err_t start(late_t *l)
 	return e == 0 ? KMS_OK : KMS_E_IO;
 }
 
-static kms_err_t init_locks(late_t *l)
-{
-	pthread_condattr_t attr;
-	if (pthread_condattr_init(&attr) != 0)
-		return KMS_E_NOMEM;
-	int e = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (e == 0)
-		e = pthread_cond_init(&l->changed, &attr);
-	(void)pthread_condattr_destroy(&attr);
-	return e == 0 && pthread_mutex_init(&l->lock, NULL) == 0 ? KMS_OK : KMS_E_NOMEM;
-}
-
 /* --- public --- */
 
 kms_err_t late_new(uint32_t rate, uint32_t longest_ms, late_t **out, diag_t *why)
@@ -142,8 +118,9 @@ kms_err_t late_new(uint32_t rate, uint32_t longest_ms, late_t **out, diag_t *why
 	l->rate = rate;
 	l->longest_ms = longest_ms;
 	l->millitokens = (int64_t)rate * 1000;
-	l->filled_ms = now_ms();
-	KMS_TRY(init_locks(l));
+	l->filled_ms = steady_ms();
+	(void)pthread_mutex_init(&l->lock, NULL);
+	steady_cond_init(&l->changed);
 	if (start(l) != KMS_OK) {
 		(void)pthread_cond_destroy(&l->changed);
 		(void)pthread_mutex_destroy(&l->lock);
@@ -156,7 +133,7 @@ kms_err_t late_new(uint32_t rate, uint32_t longest_ms, late_t **out, diag_t *why
 bool late_pass(late_t *l)
 {
 	(void)pthread_mutex_lock(&l->lock);
-	fill(l, now_ms());
+	fill(l, steady_ms());
 	/* nobody overtakes those who wait */
 	bool pass = l->stopping || (l->first == NULL && take_token(l));
 	(void)pthread_mutex_unlock(&l->lock);
@@ -167,7 +144,7 @@ void late_wait(late_t *l, late_place_t *place)
 {
 	(void)pthread_mutex_lock(&l->lock);
 	bool stopping = l->stopping;
-	place->since_ms = now_ms();
+	place->since_ms = steady_ms();
 	place->next = NULL;
 	if (!stopping) {
 		if (l->last != NULL)

@@ -1,10 +1,11 @@
 #include "kms-server/store/lmdb_env.h"
 
+#include "common/base/steady.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
 
 #define WRITE_MAX (4 << 20) /* bytes: more than 64 pages at once, or one large value */
 #define WAIT_S    5         /* for others to leave; a copy to a slow disk may stay much longer */
@@ -42,34 +43,16 @@ kms_err_t lmdb_err(int rc)
 
 kms_err_t lmdb_env_sync_init(lmdb_env_t *env)
 {
-	pthread_condattr_t attr;
-	if (pthread_condattr_init(&attr) != 0)
+	if (pthread_mutex_init(&env->lock, NULL) != 0)
 		return KMS_E_NOMEM;
-	int rc = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	if (rc == 0)
-		rc = pthread_cond_init(&env->changed, &attr);
-	(void)pthread_condattr_destroy(&attr);
-	if (rc != 0)
-		return KMS_E_NOMEM;
-	if (pthread_mutex_init(&env->lock, NULL) != 0) {
-		(void)pthread_cond_destroy(&env->changed);
-		return KMS_E_NOMEM;
-	}
+	steady_cond_init(&env->changed);
 	env->lock_made = true;
 	return KMS_OK;
 }
 
-static struct timespec deadline(time_t seconds)
+static bool wait_until(lmdb_env_t *env, int64_t end)
 {
-	struct timespec t = {0};
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += seconds;
-	return t;
-}
-
-static bool wait_until(lmdb_env_t *env, const struct timespec *end)
-{
-	return pthread_cond_timedwait(&env->changed, &env->lock, end) == 0;
+	return steady_wait(&env->changed, &env->lock, end);
 }
 
 static void unlock_and_tell(lmdb_env_t *env)
@@ -82,11 +65,11 @@ kms_err_t lmdb_env_enter_read(lmdb_env_t *env)
 {
 	if (atomic_load(&env->dead))
 		return KMS_E_IO;
-	struct timespec end = deadline(WAIT_S);
+	int64_t end = steady_ms() + WAIT_S * 1000;
 	kms_err_t e = KMS_OK;
 	(void)pthread_mutex_lock(&env->lock);
 	while (env->hold_readers && e == KMS_OK)
-		e = wait_until(env, &end) ? KMS_OK : KMS_E_UNAVAILABLE;
+		e = wait_until(env, end) ? KMS_OK : KMS_E_UNAVAILABLE;
 	if (e == KMS_OK)
 		env->readers++;
 	(void)pthread_mutex_unlock(&env->lock);
@@ -104,11 +87,11 @@ kms_err_t lmdb_env_enter_write(lmdb_env_t *env)
 {
 	if (atomic_load(&env->dead))
 		return KMS_E_IO;
-	struct timespec end = deadline(WAIT_S);
+	int64_t end = steady_ms() + WAIT_S * 1000;
 	kms_err_t e = KMS_OK;
 	(void)pthread_mutex_lock(&env->lock);
 	while ((env->hold_writer || env->hold_readers) && !env->writing && e == KMS_OK)
-		e = wait_until(env, &end) ? KMS_OK : KMS_E_UNAVAILABLE;
+		e = wait_until(env, end) ? KMS_OK : KMS_E_UNAVAILABLE;
 	if (e == KMS_OK && env->writing)
 		e = KMS_E_CONFLICT;
 	if (e == KMS_OK)
@@ -126,11 +109,11 @@ void lmdb_env_leave_write(lmdb_env_t *env)
 
 kms_err_t lmdb_env_hold_writer(lmdb_env_t *env)
 {
-	struct timespec end = deadline(WAIT_S);
+	int64_t end = steady_ms() + WAIT_S * 1000;
 	kms_err_t e = KMS_OK;
 	(void)pthread_mutex_lock(&env->lock);
 	while ((env->hold_writer || env->writing) && e == KMS_OK)
-		e = wait_until(env, &end) ? KMS_OK : KMS_E_UNAVAILABLE;
+		e = wait_until(env, end) ? KMS_OK : KMS_E_UNAVAILABLE;
 	if (e == KMS_OK)
 		env->hold_writer = true;
 	(void)pthread_mutex_unlock(&env->lock);
@@ -166,15 +149,15 @@ static kms_err_t move_map(lmdb_env_t *env, size_t size)
 /* Holds newcomers back until those that are in have left, then moves the map. */
 static kms_err_t move_when_idle(lmdb_env_t *env, size_t size, bool own_write, time_t wait_s)
 {
-	struct timespec end = deadline(wait_s);
+	int64_t end = steady_ms() + (int64_t)wait_s * 1000;
 	kms_err_t e = KMS_OK;
 	(void)pthread_mutex_lock(&env->lock);
 	while (env->hold_readers && e == KMS_OK)
-		e = wait_until(env, &end) ? KMS_OK : KMS_E_FULL;
+		e = wait_until(env, end) ? KMS_OK : KMS_E_FULL;
 	if (e == KMS_OK) {
 		env->hold_readers = true;
 		while ((env->readers > 0 || (env->writing && !own_write)) && e == KMS_OK)
-			e = wait_until(env, &end) ? KMS_OK : KMS_E_FULL;
+			e = wait_until(env, end) ? KMS_OK : KMS_E_FULL;
 		if (e == KMS_OK)
 			e = move_map(env, size);
 		env->hold_readers = false;

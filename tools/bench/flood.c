@@ -2,6 +2,7 @@
  * of callers that have no certificate, or one of another CA, at the same server in the same run; and what the
  * flood leaves in the log and on the disk. See tools/bench/run-flood. */
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/file.h"
 #include "common/proto/json.h"
 #include "tools/bench/ground.h"
@@ -14,7 +15,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define ROUNDS_MAX 15U
 #define GOAL       0.5
@@ -45,11 +45,6 @@ static void flood_end(flood_t *f)
 	fleet_free(&f->fleet);
 	ground_remove(&f->ground);
 	free(f->data);
-}
-
-static void pause_ms(long ms)
-{
-	(void)nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
 static kms_err_t prepare(flood_t *f, diag_t *why)
@@ -118,7 +113,7 @@ static kms_err_t strangers_on(flood_t *f, diag_t *why)
 	o.silent = 0;
 	if (o.connections > 0)
 		KMS_TRY(strangers_start(&o, &f->rude, why));
-	pause_ms(WARM_MS);
+	steady_pause(WARM_MS);
 	return KMS_OK;
 }
 
@@ -193,7 +188,7 @@ static kms_err_t flood_alone(flood_t *f, diag_t *why)
 	growth_t before = {0}, after = {0};
 	KMS_TRY(look(f, &before, why));
 	KMS_TRY(strangers_on(f, why));
-	pause_ms((long)f->set.alone * 1000);
+	steady_pause((int64_t)f->set.alone * 1000);
 	strangers_off(f);
 	KMS_TRY(look(f, &after, why));
 	printf("GROWTH in %u s of flood alone: %lld events in the log, %lld bytes on disk\n", f->set.alone,

@@ -2,6 +2,7 @@
 
 #include "common/base/scope.h"
 #include "common/base/span.h"
+#include "common/base/steady.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #define START_MS  15000
 #define STOP_MS   10000
@@ -18,12 +18,6 @@
 #define ARGS_MAX  24
 #define MORE_MAX  12
 #define LOG_LIMIT 65536
-
-static void pause_ms(unsigned ms)
-{
-	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L};
-	(void)nanosleep(&t, NULL);
-}
 
 /* In the child: nothing of the parent's is freed or flushed. */
 static void become(const kms_setup_t *s, char *const *argv)
@@ -116,7 +110,7 @@ kms_err_t kms_start(const kms_setup_t *s, kms_process_t *out, diag_t *why)
 		}
 		if (ended(p.pid))
 			return diag_fail(why, KMS_E_IO, "%s run ended; see %s", s->program, s->log);
-		pause_ms(STEP_MS);
+		steady_pause(STEP_MS);
 	}
 	proc_kill(&p.pid);
 	return diag_fail(why, KMS_E_IO, "%s run does not listen; see %s", s->program, s->log);
@@ -134,7 +128,7 @@ kms_err_t proc_stop(pid_t *pid, diag_t *why)
 				return KMS_OK;
 			return diag_fail(why, KMS_E_IO, "the server ended with status %d", status);
 		}
-		pause_ms(STEP_MS);
+		steady_pause(STEP_MS);
 	}
 	proc_kill(pid);
 	return diag_fail(why, KMS_E_IO, "the server did not end within %d s", STOP_MS / 1000);

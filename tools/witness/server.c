@@ -1,6 +1,7 @@
 #include "tools/witness/server.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/log.h"
 
 #include <arpa/inet.h>
@@ -39,13 +40,6 @@ typedef struct request {
 
 /* --- connections --- */
 
-static int64_t monotonic_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static conn_t *conn_of(struct MHD_Connection *mhd)
 {
 	const union MHD_ConnectionInfo *i = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -57,7 +51,7 @@ static conn_t *begin(witness_server_t *s, struct MHD_Connection *mhd)
 	const union MHD_ConnectionInfo *fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
 	for (size_t i = 0; fd != NULL && i < SERVER_CONNECTIONS; i++)
 		if (!s->conn[i].used) {
-			s->conn[i] = (conn_t){true, fd->connect_fd, monotonic_ms() + SERVER_REQUEST_MS};
+			s->conn[i] = (conn_t){true, fd->connect_fd, steady_ms() + SERVER_REQUEST_MS};
 			return &s->conn[i];
 		}
 	return NULL;
@@ -78,7 +72,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 
 static void reap(witness_server_t *s)
 {
-	int64_t now = monotonic_ms();
+	int64_t now = steady_ms();
 	for (size_t i = 0; i < SERVER_CONNECTIONS; i++)
 		if (s->conn[i].used && s->conn[i].deadline_ms < now)
 			(void)shutdown(s->conn[i].fd, SHUT_RDWR);
@@ -152,7 +146,7 @@ static enum MHD_Result begin_request(struct MHD_Connection *mhd, const char *url
 	conn_t *conn = conn_of(mhd);
 	if (conn == NULL)
 		return MHD_NO;
-	conn->deadline_ms = monotonic_ms() + SERVER_REQUEST_MS;
+	conn->deadline_ms = steady_ms() + SERVER_REQUEST_MS;
 	unsigned refused = refusal(mhd, url, method);
 	if (refused != 0)
 		return send_refusal(mhd, refused);
@@ -190,7 +184,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
 		request_free(*req_cls);
 	*req_cls = NULL;
 	if (conn != NULL && code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-		conn->deadline_ms = monotonic_ms() + SERVER_IDLE_MS;
+		conn->deadline_ms = steady_ms() + SERVER_IDLE_MS;
 }
 
 /* --- the address --- */

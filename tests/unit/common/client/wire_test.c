@@ -1,6 +1,7 @@
 #include "common/client/wire.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "tests/unit/common/client/tls_server.h"
 
 #include <arpa/inet.h>
@@ -11,7 +12,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <cmocka.h>
 
 typedef struct world {
@@ -49,26 +49,13 @@ static kms_err_t connect_to(world_t *w, const char *ca, diag_t *why)
 	return wire_connect(&o, &w->stream, why);
 }
 
-static void pause_ms(long ms)
-{
-	const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	(void)nanosleep(&t, NULL);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static bool arrives(world_t *w, const char *text)
 {
 	for (int i = 0; i < 500; i++) {
 		SCOPED(freep) char *all = tls_server_requests(w->server);
 		if (strstr(all, text) != NULL)
 			return true;
-		pause_ms(10);
+		steady_pause(10);
 	}
 	return false;
 }
@@ -125,7 +112,7 @@ static void test_a_peer_that_closes_is_seen(void **state)
 		assert_true(arrives(&w, "x"));
 		tls_server_hang_up(w.server);
 		for (int k = 0; k < 500 && e == KMS_OK; k++) {
-			pause_ms(10);
+			steady_pause(10);
 			e = wire_alive(w.stream, &why);
 		}
 		assert_int_equal(e, KMS_E_UNAVAILABLE);
@@ -202,16 +189,16 @@ static void test_a_peer_that_reads_nothing(void **state)
 	assert_true(listener >= 0);
 	const wire_options_t o = {.address = address, .connect_s = 5};
 	assert_int_equal(wire_connect(&o, &s, NULL), KMS_OK);
-	int64_t began = now_ms();
+	int64_t began = steady_ms();
 	/* less than the socket's buffer holds: taken by our kernel, not by the peer's */
 	assert_int_equal(wire_send(s, span_of(much, sizeof much), 500, &why), KMS_E_UNAVAILABLE);
-	assert_true(now_ms() - began < 2000);
+	assert_true(steady_ms() - began < 2000);
 	assert_non_null(strstr(why.text, "in time"));
 }
 
 static void *stop_soon(void *arg)
 {
-	pause_ms(200);
+	steady_pause(200);
 	atomic_store((atomic_bool *)arg, true);
 	return NULL;
 }
@@ -230,9 +217,9 @@ static void test_stop_ends_the_waits(void **state)
 	wire_options_t o = {.address = address, .connect_s = 30, .stop = &stopping};
 	assert_int_equal(wire_connect(&o, &s, NULL), KMS_OK);
 	assert_int_equal(pthread_create(&t, NULL, stop_soon, &stopping), 0);
-	int64_t began = now_ms();
+	int64_t began = steady_ms();
 	assert_int_equal(wire_send(s, span_of(much, sizeof much), 30000, NULL), KMS_E_UNAVAILABLE);
-	assert_true(now_ms() - began < 1500);
+	assert_true(steady_ms() - began < 1500);
 	assert_int_equal(pthread_join(t, NULL), 0);
 	/* a handshake that nobody answers */
 	atomic_store(&stopping, false);
@@ -241,9 +228,9 @@ static void test_stop_ends_the_waits(void **state)
 	pki_make(&pki, &(pki_options_t){0});
 	o.ca_file = pki.ca;
 	assert_int_equal(pthread_create(&t, NULL, stop_soon, &stopping), 0);
-	began = now_ms();
+	began = steady_ms();
 	assert_int_equal(wire_connect(&o, &none, NULL), KMS_E_UNAVAILABLE);
-	assert_true(now_ms() - began < 1900);
+	assert_true(steady_ms() - began < 1900);
 	assert_int_equal(pthread_join(t, NULL), 0);
 }
 

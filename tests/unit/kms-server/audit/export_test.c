@@ -1,6 +1,7 @@
 #include "kms-server/audit/export.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/file.h"
 #include "kms-server/store/memory_store.h"
 #include "tests/support/iofail.h"
@@ -12,7 +13,6 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <cmocka.h>
 
 #define EVENTS 700U
@@ -24,19 +24,6 @@ typedef struct world {
 	export_t *export;
 	export_settings_t set;
 } world_t;
-
-static void pause_ms(long ms)
-{
-	const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	(void)nanosleep(&t, NULL);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static void open_world(world_t *w)
 {
@@ -71,7 +58,7 @@ static bool takes_all(world_t *w, const char *sink, uint64_t n)
 		audit_party_t p = fake_log_party(w->log, sink);
 		if (p.ok && p.size == n)
 			return true;
-		pause_ms(10);
+		steady_pause(10);
 	}
 	return false;
 }
@@ -125,7 +112,7 @@ static void test_three_sinks(void **state)
 	fake_log_grow(w.log, EVENTS - 100);
 	if (start(&w, &why) != KMS_OK)
 		fail_msg("%s", why.text);
-	pause_ms(50);
+	steady_pause(50);
 	fake_log_grow(w.log, 100);
 	assert_true(takes_all(&w, "file", EVENTS));
 	assert_true(takes_all(&w, "webhook", EVENTS));
@@ -140,7 +127,7 @@ static void test_three_sinks(void **state)
 		if (strstr(got, "index=\"699\"") != NULL)
 			break;
 		assert_true(i < 499);
-		pause_ms(10);
+		steady_pause(10);
 	}
 	char positions[TMPDIR_CAP];
 	tmpdir_path(w.dir, "export", positions);
@@ -168,14 +155,14 @@ static void test_dead_sinks_delay_neither_the_others_nor_the_stop(void **state)
 	fake_log_grow(w.log, EVENTS);
 	assert_int_equal(start(&w, NULL), KMS_OK);
 	assert_true(takes_all(&w, "file", EVENTS));
-	pause_ms(300);
+	steady_pause(300);
 	audit_party_t p = fake_log_party(w.log, "syslog");
 	assert_false(p.ok);
 	assert_int_equal(p.size, 0);
 	assert_non_null(strstr(p.error, syslog + strlen("tcp:")));
-	int64_t began = now_ms();
+	int64_t began = steady_ms();
 	export_stop(&w.export);
-	assert_true(now_ms() - began < 2000);
+	assert_true(steady_ms() - began < 2000);
 	assert_none_missing(&w);
 	tls_server_stop(hole);
 }
@@ -200,7 +187,7 @@ static int run_and_die(world_t *w, kill_at_t at, unsigned nth)
 		return 1;
 	for (unsigned i = 0; i < EVENTS / 100; i++) {
 		fake_log_grow(w->log, 100);
-		pause_ms(2);
+		steady_pause(2);
 	}
 	if (!takes_all(w, "file", EVENTS))
 		return 2;

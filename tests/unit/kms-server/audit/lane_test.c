@@ -1,6 +1,7 @@
 #include "kms-server/audit/lane.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/file.h"
 #include "kms-server/store/memory_store.h"
 #include "tests/support/iofail.h"
@@ -12,7 +13,6 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <cmocka.h>
 
 #define MOST 100000U
@@ -31,19 +31,6 @@ typedef struct fake_sink {
 	atomic_bool closed;
 } fake_sink_t;
 
-static void pause_ms(long ms)
-{
-	const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	(void)nanosleep(&t, NULL);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void note_event(fake_sink_t *f, const sink_event_t *e)
 {
 	SCOPED(buf_free) buf_t want = BUF_INIT;
@@ -58,7 +45,7 @@ static kms_err_t fake_take(sink_t *s, const sink_event_t *e, size_t n, diag_t *w
 	fake_sink_t *f = (fake_sink_t *)s;
 	size_t bytes = 0;
 	while (atomic_load(&f->hang) || (atomic_load(&f->block) && !atomic_load(s->stop)))
-		pause_ms(5);
+		steady_pause(5);
 	if (atomic_load(&f->block))
 		return diag_fail(why, KMS_E_UNAVAILABLE, "blocked");
 	(void)pthread_mutex_lock(&f->lock);
@@ -175,7 +162,7 @@ static size_t taken(world_t *w)
 static void await(world_t *w, size_t n)
 {
 	for (int i = 0; i < 1000 && taken(w) < n; i++)
-		pause_ms(10);
+		steady_pause(10);
 	assert_true(taken(w) >= n);
 }
 
@@ -271,17 +258,17 @@ static void test_failures_are_tried_again(void **state)
 	w.backoff_ms = 60;
 	w.f->fail = 3;
 	fake_log_grow(w.log, 100);
-	int64_t began = now_ms();
+	int64_t began = steady_ms();
 	run(&w);
 	while (fake_log_party(w.log, "fake").ok || fake_log_party(w.log, "fake").error[0] == '\0') {
-		assert_true(now_ms() - began < 5000);
-		pause_ms(2);
+		assert_true(steady_ms() - began < 5000);
+		steady_pause(2);
 	}
 	assert_string_equal(fake_log_party(w.log, "fake").error, "told to fail");
 	assert_int_equal(fake_log_party(w.log, "fake").size, 0);
 	await(&w, 100);
 	/* 60, 100 (its most), 100; three quarters of it at least */
-	assert_true(now_ms() - began >= 195);
+	assert_true(steady_ms() - began >= 195);
 	halt(&w);
 	assert_run(w.f, 0, 100);
 	assert_true(fake_log_party(w.log, "fake").ok);
@@ -295,11 +282,11 @@ static void test_retry_after_is_kept(void **state)
 	w.f->fail = 1;
 	w.f->retry_after = 1;
 	fake_log_grow(w.log, 1);
-	int64_t began = now_ms();
+	int64_t began = steady_ms();
 	run(&w);
 	await(&w, 1);
-	assert_true(now_ms() - began >= 1000);
-	assert_true(now_ms() - began < 3000);
+	assert_true(steady_ms() - began >= 1000);
+	assert_true(steady_ms() - began < 3000);
 }
 
 static void test_a_sink_that_repeats(void **state)
@@ -354,7 +341,7 @@ static void test_at_most_one_position_a_second(void **state)
 	run(&w);
 	for (unsigned i = 0; i < 100; i++) {
 		fake_log_grow(w.log, 64);
-		pause_ms(10);
+		steady_pause(10);
 	}
 	unsigned syncs = iofail_seen(IOFAIL_FSYNC);
 	assert_true(syncs >= 2 && syncs <= 6); /* two a file: it and its folder */
@@ -371,7 +358,7 @@ static void test_a_position_that_cannot_be_written(void **state)
 	run(&w);
 	await(&w, 64);
 	for (int i = 0; i < 500 && fake_log_party(w.log, "fake").ok; i++)
-		pause_ms(2);
+		steady_pause(2);
 	assert_false(fake_log_party(w.log, "fake").ok);
 	assert_non_null(strstr(fake_log_party(w.log, "fake").error, "fake.position"));
 	fake_log_grow(w.log, 64);
@@ -392,7 +379,7 @@ static void test_an_event_that_cannot_be_read(void **state)
 	run(&w);
 	await(&w, 64);
 	for (int i = 0; i < 500 && fake_log_party(w.log, "fake").ok; i++)
-		pause_ms(2);
+		steady_pause(2);
 	assert_non_null(strstr(fake_log_party(w.log, "fake").error, "event 66"));
 	halt(&w);
 	assert_run(w.f, 0, 64);
@@ -432,7 +419,7 @@ static void test_positions_that_do_not_fit(void **state)
 		assert_int_equal(file_write(w.position, span_str(rows[i].text), 0600, FILE_REPLACE, NULL),
 				 KMS_OK);
 		run(&w);
-		pause_ms(20);
+		steady_pause(20);
 		audit_party_t p = fake_log_party(w.log, "fake");
 		if (p.ok || strstr(p.error, rows[i].says) == NULL)
 			fail_msg("%s: %s", rows[i].text, p.error);
@@ -455,7 +442,7 @@ static void test_another_history_of_the_same_name(void **state)
 	halt(&w);
 	reopen(&w, "log.example", 2, 50);
 	run(&w);
-	pause_ms(50);
+	steady_pause(50);
 	halt(&w);
 	assert_int_equal(w.f->n, 0);
 	assert_false(fake_log_party(w.log, "fake").ok);
@@ -469,10 +456,10 @@ static void test_a_black_hole_does_not_hold_the_stop_up(void **state)
 	atomic_store(&w.f->block, true);
 	fake_log_grow(w.log, 10);
 	run(&w);
-	pause_ms(100);
-	int64_t began = now_ms();
+	steady_pause(100);
+	int64_t began = steady_ms();
 	halt(&w);
-	assert_true(now_ms() - began < 2000);
+	assert_true(steady_ms() - began < 2000);
 	assert_true(atomic_load(&w.f->closed));
 	assert_int_equal(tmpdir_entries(w.dir), 0);
 }
@@ -486,10 +473,10 @@ static void test_nor_does_a_long_backoff(void **state)
 	w.f->retry_after = 3600;
 	fake_log_grow(w.log, 10);
 	run(&w);
-	pause_ms(100);
-	int64_t began = now_ms();
+	steady_pause(100);
+	int64_t began = steady_ms();
 	halt(&w);
-	assert_true(now_ms() - began < 400);
+	assert_true(steady_ms() - began < 400);
 }
 
 /* A thread that hangs in the kernel: it is left behind, and touches neither log nor store when it comes back.
@@ -502,18 +489,18 @@ static void test_a_thread_that_hangs_is_left_behind(void **state)
 	atomic_store(&w.f->hang, true);
 	fake_log_grow(w.log, 10);
 	run(&w);
-	pause_ms(100);
-	int64_t began = now_ms();
+	steady_pause(100);
+	int64_t began = steady_ms();
 	halt(&w);
-	assert_true(now_ms() - began < 2200);
+	assert_true(steady_ms() - began < 2200);
 	assert_false(atomic_load(&w.f->closed));
 	fake_log_close(w.log);
 	store_closep(&w.store);
 	atomic_store(&w.f->hang, false);
 	for (int i = 0; i < 1000 && !atomic_load(&w.f->closed); i++)
-		pause_ms(10);
+		steady_pause(10);
 	assert_true(atomic_load(&w.f->closed));
-	pause_ms(50); /* for the lane's own memory */
+	steady_pause(50); /* for the lane's own memory */
 }
 
 int main(void)

@@ -1,6 +1,7 @@
 #include "kms-server/audit/sink_syslog.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "tests/support/tmpdir.h"
 #include "tests/unit/common/client/tls_server.h"
 
@@ -11,16 +12,9 @@
 #include <stdarg.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <cmocka.h>
 
 static atomic_bool stopping;
-
-static void pause_ms(long ms)
-{
-	const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	(void)nanosleep(&t, NULL);
-}
 
 static sink_t *make(const char *target, const char *ca)
 {
@@ -170,7 +164,7 @@ static bool arrives(remote_t *r, const char *text)
 		SCOPED(freep) char *all = tls_server_requests(r->server);
 		if (strstr(all, text) != NULL)
 			return true;
-		pause_ms(10);
+		steady_pause(10);
 	}
 	return false;
 }
@@ -217,7 +211,7 @@ static void test_a_closed_stream_is_seen_before_the_batch(void **state)
 		assert_int_equal(take(s, 0, 1, NULL), KMS_OK);
 		assert_true(arrives(&r, "{\"n\":0}"));
 		tls_server_hang_up(r.server);
-		pause_ms(200);
+		steady_pause(200);
 		assert_int_equal(take(s, 1, 1, NULL), KMS_E_UNAVAILABLE);
 		assert_int_equal(take(s, 0, 3, NULL), KMS_OK);
 		assert_true(arrives(&r, "{\"n\":2}"));

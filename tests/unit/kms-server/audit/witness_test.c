@@ -1,6 +1,7 @@
 #include "kms-server/audit/witness.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "common/io/file.h"
 #include "tests/unit/kms-server/audit/log_fixture.h"
 #include "tests/unit/kms-server/audit/witness_world.h"
@@ -42,7 +43,7 @@ static bool served(log_fixture_t *f, uint64_t size, const note_vkey_t *key)
 static void wait_served(log_fixture_t *f, uint64_t size, const note_vkey_t *key)
 {
 	for (unsigned i = 0; i < 1000 && !served(f, size, key); i++)
-		world_rest();
+		steady_pause(10);
 	assert_true(served(f, size, key));
 }
 
@@ -56,7 +57,7 @@ static audit_party_t party(log_fixture_t *f, size_t i)
 static audit_party_t wait_party(log_fixture_t *f, bool ok)
 {
 	for (unsigned i = 0; i < 1000 && (party(f, 0).ok != ok || party(f, 0).since_ms == 0); i++)
-		world_rest();
+		steady_pause(10);
 	assert_int_equal(party(f, 0).ok, ok);
 	return party(f, 0);
 }
@@ -127,18 +128,18 @@ static void test_two_witnesses_and_one_that_hangs(void **state)
 	diag_t why = {{0}};
 	log_grow(f, 3, 3);
 	(void)snprintf(spec, sizeof spec, "%s,%s,%s", hangs->spec, a->spec, b->spec);
-	int64_t began = world_ms();
+	int64_t began = steady_ms();
 	const witness_options_t o = options_for(f, spec);
 	MUST(witness_start(&o, &w, &why));
 	wait_served(f, 3, &a->key);
 	wait_served(f, 3, &b->key);
-	assert_true(world_ms() - began < 4000);
+	assert_true(steady_ms() - began < 4000);
 	log_grow(f, 30, 1);
 	wait_served(f, 33, &a->key); /* one checkpoint carries both */
 	assert_true(served(f, 33, &b->key));
-	began = world_ms();
+	began = steady_ms();
 	witness_stop(&w);
-	assert_true(world_ms() - began < 4000);
+	assert_true(steady_ms() - began < 4000);
 }
 
 /* --- witnesses that stand against the log --- */

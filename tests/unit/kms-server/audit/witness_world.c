@@ -9,7 +9,6 @@
 #include <microhttpd.h>
 #include <signal.h>
 #include <stdio.h>
-#include <time.h>
 
 static sigset_t end_signal(void)
 {
@@ -24,19 +23,6 @@ void world_begin(void)
 	sigset_t set = end_signal();
 	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
-}
-
-int64_t world_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-void world_rest(void)
-{
-	const struct timespec t = {.tv_nsec = 10000000};
-	(void)nanosleep(&t, NULL);
 }
 
 /* --- the real one --- */

@@ -11,8 +11,6 @@
 
 /* Before any thread. */
 void world_begin(void);
-int64_t world_ms(void);
-void world_rest(void);
 
 typedef struct good {
 	char dir[TMPDIR_CAP];

@@ -1,13 +1,6 @@
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "tests/unit/kms-server/core/world.h"
-
-#include <time.h>
-
-static void sleep_ms(unsigned ms)
-{
-	(void)nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000L},
-			NULL);
-}
 
 static pending_t *submit(fixture_t *f, const ask_t *a)
 {
@@ -298,7 +291,7 @@ static void test_stop_answers_what_waits(void **state)
 	kms_err_t e;
 	const ask_t ask = poll_for(&w->n1, "wait=60");
 	pending_t *p = submit(f, &ask);
-	sleep_ms(100);
+	steady_pause(100);
 	core_stop(f->core);
 	assert_true(fixture_done(p, 0));
 	answer_t a = fixture_wait(f, p);

@@ -1,6 +1,7 @@
 #include "kms-server/http/conns.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -44,12 +45,6 @@ static bool ended(pair_t p)
 {
 	char ch;
 	return recv(p.theirs, &ch, 1, 0) == 0;
-}
-
-static void pause_ms(long ms)
-{
-	const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	(void)nanosleep(&t, NULL);
 }
 
 static kms_err_t admit(conns_t *c, pair_t p, const char *ip)
@@ -165,13 +160,13 @@ static void test_deadlines(void **state)
 	assert_non_null(conns_adopt(c, slow.ours));
 	assert_int_equal(conns_reap(c), 3);
 	assert_false(ended(slow));
-	pause_ms(60);
+	steady_pause(60);
 	assert_int_equal(conns_reap(c), 3); /* closing is the owner's */
 	assert_true(ended(slow));
 	assert_false(ended(waiting));
 	assert_false(ended(idle));
 	conns_phase(c, conns_adopt(c, waiting.ours), CONN_ANSWER);
-	pause_ms(60);
+	steady_pause(60);
 	(void)conns_reap(c);
 	assert_true(ended(waiting));
 	pair_end(slow);
@@ -189,7 +184,7 @@ static void test_reused_number(void **state)
 	pair_t a = pair_new(), b = pair_new();
 	assert_int_equal(admit(c, a, "192.0.2.1"), KMS_OK);
 	assert_int_equal(dup2(b.ours, a.ours), a.ours);
-	pause_ms(40);
+	steady_pause(40);
 	assert_int_equal(conns_reap(c), 0); /* and the note is dropped: nobody will close it */
 	assert_false(ended(b));
 	pair_end(a);

@@ -16,12 +16,6 @@ int64_t edge_now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-void edge_pause_ms(long ms)
-{
-	const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-	(void)nanosleep(&t, NULL);
-}
-
 static void issue_node(deployment_t *d, int64_t from_ms, int64_t lifetime_ms, credential_t *out)
 {
 	buf_t csr = BUF_INIT;

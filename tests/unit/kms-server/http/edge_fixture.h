@@ -41,7 +41,6 @@ tls_client_t edge_open(edge_fixture_t *f);
 /* One request on its own connection. cred NULL: without certificate. */
 void edge_ask(edge_fixture_t *f, const credential_t *cred, const char *request, tls_answer_t *out);
 
-void edge_pause_ms(long ms);
 int64_t edge_now_ms(void);
 
 #endif

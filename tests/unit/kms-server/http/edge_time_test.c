@@ -1,6 +1,8 @@
 /* What goes wrong in time: slow and vanishing clients, many at once, stopping under load. */
 #include "tests/unit/kms-server/http/edge_fixture.h"
 
+#include "common/base/steady.h"
+
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +34,7 @@ static void test_slow_request(void **state)
 	bool open = tls_send_text(&c, "GET /v1/customers HTTP/1.1\r\nX-Slow: ");
 	while (open && edge_now_ms() - from < 10000) {
 		open = tls_send_text(&c, "x");
-		edge_pause_ms(20);
+		steady_pause(20);
 	}
 	int64_t took = edge_now_ms() - from;
 	assert_false(open);
@@ -52,7 +54,7 @@ static void test_slow_body(void **state)
 		&c, "PUT /v1/customers/acme HTTP/1.1\r\nHost: kms\r\nContent-Length: 9999\r\n\r\n");
 	while (open && edge_now_ms() - from < 10000) {
 		open = tls_send_text(&c, "x");
-		edge_pause_ms(20);
+		steady_pause(20);
 	}
 	assert_false(open);
 	assert_int_equal(seen(f).submitted, 0);
@@ -89,9 +91,9 @@ static void test_stalled_handshakes_cost_nothing(void **state)
 	tls_client_t c[8];
 	for (size_t i = 0; i < 8; i++)
 		assert_true(tls_hello(f->port, &n->cert, n->key, &c[i]));
-	edge_pause_ms(200);
+	steady_pause(200);
 	int64_t before = cpu_ms();
-	edge_pause_ms(500);
+	steady_pause(500);
 	assert_in_range(cpu_ms() - before, 0, 150);
 	/* and they go on when the client does */
 	for (size_t i = 0; i < 8; i++) {
@@ -129,7 +131,7 @@ static void test_stop_during_handshakes(void **state)
 	tls_client_t c[4];
 	for (size_t i = 0; i < 4; i++)
 		assert_true(tls_hello(f->port, &n->cert, n->key, &c[i]));
-	edge_pause_ms(100);
+	steady_pause(100);
 	edge_stop(f);
 	for (size_t i = 0; i < 4; i++) {
 		assert_false(tls_finish(&c[i]));
@@ -145,7 +147,7 @@ static void test_waiting_has_no_deadline(void **state)
 	tls_client_t c = edge_open(f);
 	assert_true(tls_send_text(&c, LIST));
 	assert_true(fake_core_wait_submitted(f->core, 1));
-	edge_pause_ms(3000);
+	steady_pause(3000);
 	fake_core_hold(f->core, false);
 	tls_answer_t a;
 	tls_read(&c, &a);
@@ -167,7 +169,7 @@ static void test_client_vanishes_while_waiting(void **state)
 	}
 	fake_core_hold(f->core, false);
 	for (int i = 0; i < 500 && seen(f).finished < 20; i++)
-		edge_pause_ms(10);
+		steady_pause(10);
 	assert_int_equal(seen(f).finished, 20);
 	/* and the server is as good as before */
 	tls_answer_t a;
@@ -367,7 +369,7 @@ static void test_stop_while_strangers_wait(void **state)
 		assert_true(tls_send_text(&c[i], NOWHERE));
 	}
 	assert_true(fake_core_wait_submitted(f->core, 8));
-	edge_pause_ms(50);
+	steady_pause(50);
 	tls_close(&c[0]);
 	tls_close(&c[1]);
 	int64_t from = edge_now_ms();

@@ -1,11 +1,11 @@
 #include "kms-server/http/late.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -24,18 +24,6 @@ static void on_go(void *ctx)
 	atomic_fetch_add(a->count, 1);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static void pause_ms(long ms)
-{
-	(void)nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
-
 static void add_all(late_t *l, answer_t *a, size_t n, atomic_uint *count, atomic_uint *order)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -48,7 +36,7 @@ static void add_all(late_t *l, answer_t *a, size_t n, atomic_uint *count, atomic
 
 static bool reaches(atomic_uint *count, unsigned n, int64_t ms)
 {
-	for (int64_t until = now_ms() + ms; now_ms() < until; pause_ms(5))
+	for (int64_t until = steady_ms() + ms; steady_ms() < until; steady_pause(5))
 		if (atomic_load(count) >= n)
 			return true;
 	return atomic_load(count) >= n;
@@ -63,7 +51,7 @@ static void test_as_many_as_the_rate_pass(void **state)
 	for (unsigned i = 0; i < 100; i++)
 		passed += late_pass(l) ? 1 : 0;
 	assert_in_range(passed, 20, 40); /* 20, and what a busy machine lets grow again */
-	pause_ms(300);
+	steady_pause(300);
 	passed = 0;
 	for (unsigned i = 0; i < 100; i++)
 		passed += late_pass(l) ? 1 : 0;
@@ -79,11 +67,11 @@ static void test_in_turn_at_the_rate(void **state)
 	assert_int_equal(late_new(40, 60000, &l, NULL), KMS_OK);
 	while (late_pass(l)) {
 	}
-	int64_t from = now_ms();
+	int64_t from = steady_ms();
 	add_all(l, a, 40, &count, &order);
 	assert_false(late_pass(l)); /* nobody overtakes */
 	assert_true(reaches(&count, 40, 5000));
-	assert_in_range(now_ms() - from, 700, 3000);
+	assert_in_range(steady_ms() - from, 700, 3000);
 	for (unsigned i = 0; i < 40; i++)
 		assert_int_equal(a[i].number, i + 1);
 }
@@ -97,10 +85,10 @@ static void test_none_waits_longer(void **state)
 	assert_int_equal(late_new(1, 300, &l, NULL), KMS_OK);
 	while (late_pass(l)) {
 	}
-	int64_t from = now_ms();
+	int64_t from = steady_ms();
 	add_all(l, a, MANY, &count, &order);
 	assert_true(reaches(&count, MANY, 5000));
-	assert_in_range(now_ms() - from, 250, 2000);
+	assert_in_range(steady_ms() - from, 250, 2000);
 }
 
 static void test_stop_lets_all_go(void **state)

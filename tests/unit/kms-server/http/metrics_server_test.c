@@ -1,6 +1,7 @@
 #include "kms-server/http/metrics_server.h"
 
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -9,7 +10,6 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -154,13 +154,6 @@ static void test_address_in_use(void **state)
 	assert_null(s);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 /* One byte now and then: the connection ends when its time is up, whatever it sends. Meanwhile others are
  * served, and when all places are taken the next one waits. */
 static void test_slow_clients(void **state)
@@ -173,14 +166,14 @@ static void test_slow_clients(void **state)
 	ask(f, "GET /metrics" HOST, out, sizeof out);
 	assert_int_equal(strncmp(out, "HTTP/1.1 200 ", 13), 0);
 	fd[COUNT(fd) - 1] = connect_to(f);
-	int64_t began = now_ms();
+	int64_t began = steady_ms();
 	bool open = true;
-	while (open && now_ms() - began < METRICS_SERVER_MS + 3000) {
+	while (open && steady_ms() - began < METRICS_SERVER_MS + 3000) {
 		struct pollfd p = {.fd = fd[0], .events = POLLIN | POLLRDHUP};
 		open = send(fd[0], "G", 1, MSG_NOSIGNAL) == 1 && poll(&p, 1, 200) == 0;
 	}
 	assert_false(open);
-	assert_true(now_ms() - began > 500); /* all places are taken: sooner than with room left */
+	assert_true(steady_ms() - began > 500); /* all places are taken: sooner than with room left */
 	for (size_t i = 0; i < COUNT(fd); i++)
 		closep(&fd[i]);
 	ask(f, "GET /metrics" HOST, out, sizeof out);

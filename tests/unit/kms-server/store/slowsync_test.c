@@ -1,6 +1,7 @@
 /* tests/support/slowsync.c, in the only way it is used: preloaded into a whole program. This one starts
  * itself again as that program. */
 #include "common/base/scope.h"
+#include "common/base/steady.h"
 #include "kms-server/store/lmdb_store.h"
 #include "tests/support/allocfail.h"
 #include "tests/support/tmpdir.h"
@@ -8,7 +9,6 @@
 #include <stdarg.h>
 #include <setjmp.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <cmocka.h>
 
 #define COMMITS 4 /* two flushes each */
@@ -47,13 +47,6 @@ static int run_child(const char *db, const char *name, const char *value)
 	return WEXITSTATUS(status);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t = {0};
-	(void)clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 static void a_whole_program_has_slow_and_failing_flushes(void **state)
 {
 	(void)state;
@@ -81,9 +74,9 @@ static void a_whole_program_has_slow_and_failing_flushes(void **state)
 	assert_int_equal(lmdb_store_open(db, &(lmdb_store_options_t){.create = true}, &s, &why), KMS_OK);
 	store_close(s);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int64_t began = now_ms();
+		int64_t began = steady_ms();
 		assert_int_equal(run_child(db, rows[i].name, rows[i].value), rows[i].want);
-		assert_true(now_ms() - began >= rows[i].least_ms);
+		assert_true(steady_ms() - began >= rows[i].least_ms);
 	}
 	tmpdir_remove(dir);
 }
