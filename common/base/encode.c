@@ -112,3 +112,9 @@ kms_err_t base64_decode(span_t text, uint8_t *out, size_t cap, size_t *n)
 	*n = len;
 	return KMS_OK;
 }
+
+void be64_encode(uint64_t v, uint8_t out[8])
+{
+	for (unsigned i = 0; i < 8; i++)
+		out[i] = (uint8_t)(v >> (56 - 8 * i));
+}

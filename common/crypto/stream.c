@@ -1,5 +1,6 @@
 #include "common/crypto/stream.h"
 
+#include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/crypto/aead.h"
 
@@ -39,8 +40,7 @@ void stream_freep(stream_t **s)
 static void make_nonce(const stream_t *s, bool last, uint8_t nonce[AEAD_NONCE])
 {
 	memset(nonce, 0, AEAD_NONCE);
-	for (size_t i = 0; i < 8; i++)
-		nonce[3 + i] = (uint8_t)(s->chunk >> (56 - 8 * i));
+	be64_encode(s->chunk, nonce + 3);
 	nonce[AEAD_NONCE - 1] = last ? 1 : 0;
 }
 

@@ -5,15 +5,14 @@
 #ifndef CLAVIGER_KMS_SERVER_AUDIT_TREE_H
 #define CLAVIGER_KMS_SERVER_AUDIT_TREE_H
 
+#include "common/base/encode.h"
 #include "common/tlog/merkle.h"
 #include "common/tlog/tile.h"
 #include "kms-server/ports/store.h"
 
-/* Big-endian, so that the order of keys is that of indexes. */
 static inline void tree_key(uint64_t index, uint8_t out[8])
 {
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(index >> (8 * (7 - i)));
+	be64_encode(index, out);
 }
 
 /* The roots of the full subtrees that the stored tree of `size` leaves consists of. INTEGRITY: a row is

@@ -113,18 +113,11 @@ kms_err_t log_system(audit_t *a, store_txn_t *t, const char *operation, int acti
 	return log_append(a, t, &e, &index);
 }
 
-/* Big-endian, so that the order of keys is that of events. */
-static void open_key(uint64_t index, uint8_t out[8])
-{
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(index >> (8 * (7 - i)));
-}
-
 kms_err_t log_open_put(store_txn_t *t, uint64_t index, const open_release_t *o)
 {
 	uint8_t key[8];
 	SCOPED(buf_free) buf_t b = BUF_INIT;
-	open_key(index, key);
+	be64_encode(index, key);
 	buf_lp_str(&b, o->customer);
 	buf_lp_str(&b, o->service);
 	buf_lp_str(&b, o->volume);
@@ -141,7 +134,7 @@ kms_err_t log_open_take(store_txn_t *t, uint64_t index, open_release_t *out)
 	uint8_t key[8];
 	span_t v = {0};
 	open_release_t o;
-	open_key(index, key);
+	be64_encode(index, key);
 	KMS_TRY(store_get(t, STORE_OPEN, span_of(key, sizeof key), &v));
 	reader_t r = reader_of(v);
 	reader_lp_str(&r, o.customer, sizeof o.customer);

@@ -130,12 +130,36 @@ static void test_base64_refusals(void **state)
 	}
 }
 
+static void test_be64(void **state)
+{
+	(void)state;
+	static const struct {
+		uint64_t v;
+		uint8_t bytes[8];
+	} rows[] = {
+		{0, {0}},
+		{1, {0, 0, 0, 0, 0, 0, 0, 1}},
+		{UINT64_C(0x0102030405060708), {1, 2, 3, 4, 5, 6, 7, 8}},
+		{UINT64_C(0xff00000000000100), {255, 0, 0, 0, 0, 0, 1, 0}},
+		{UINT64_MAX, {255, 255, 255, 255, 255, 255, 255, 255}},
+	};
+	uint8_t before[8] = {0};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		uint8_t out[9] = {[8] = 0x5a};
+		be64_encode(rows[i].v, out);
+		assert_memory_equal(out, rows[i].bytes, 8);
+		assert_int_equal(out[8], 0x5a);
+		assert_true(memcmp(before, out, 8) <= 0); /* the rows go up */
+		memcpy(before, out, 8);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hex_round_trip),       cmocka_unit_test(test_hex_refusals),
 		cmocka_unit_test(test_base64_known_answers), cmocka_unit_test(test_base64_every_value),
-		cmocka_unit_test(test_base64_refusals),
+		cmocka_unit_test(test_base64_refusals),      cmocka_unit_test(test_be64),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 #include "kms-server/ports/audit.h"
 
+#include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "tests/unit/kms-server/audit/log_fixture.h"
 
@@ -55,8 +56,7 @@ static void put_raw(log_fixture_t *f, store_table_t table, uint64_t index, span_
 {
 	store_txn_t *t = NULL;
 	uint8_t key[8];
-	for (unsigned i = 0; i < 8; i++)
-		key[i] = (uint8_t)(index >> (8 * (7 - i)));
+	be64_encode(index, key);
 	MUST(store_begin_write(f->store, f->n, &t));
 	if (value.n > 0)
 		MUST(store_put(t, table, span_of(key, 8), value));

@@ -483,8 +483,7 @@ json_t *event_at(fixture_t *f, uint64_t index)
 	uint8_t key[8];
 	span_t bytes = {0};
 	json_t *j = NULL;
-	for (unsigned i = 0; i < 8; i++)
-		key[i] = (uint8_t)(index >> (8 * (7 - i)));
+	be64_encode(index, key);
 	MUST(store_begin_read(f->store, &t));
 	MUST(store_get(t, STORE_EVENTS, span_of(key, sizeof key), &bytes));
 	MUST(json_parse(bytes, 65536, &j, NULL));

@@ -1,6 +1,7 @@
 /* Promises 1 and 3 of the design: no record, no key; and a database that is not the one acknowledged is not
  * served from. */
 #include "common/base/scope.h"
+#include "common/base/encode.h"
 #include "common/io/file.h"
 #include "tests/unit/kms-server/core/world.h"
 
@@ -436,8 +437,7 @@ static void test_changed_event_at_the_mark(void **state)
 	store_txn_t *t = NULL;
 	uint64_t last = log_size(f) - 1;
 	uint8_t key[8];
-	for (unsigned i = 0; i < 8; i++)
-		key[i] = (uint8_t)(last >> (8 * (7 - i)));
+	be64_encode(last, key);
 	SCOPED(json_freep) json_t *e = event_at(f, last);
 	SCOPED(buf_free) buf_t changed = BUF_INIT;
 	assert_int_equal(json_object_set_new(e, "status_id", json_integer(2)), 0);

@@ -1,5 +1,6 @@
 #include "kms-server/store/backup.h"
 
+#include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
 #include "kms-server/store/backup_format.h"
@@ -46,8 +47,7 @@ static kms_err_t add_event(store_t *s, uint64_t i)
 	uint8_t value[3000];
 	memset(value, (int)i, sizeof(value));
 	memcpy(value, MARKER, sizeof(MARKER));
-	for (size_t b = 0; b < 8; b++)
-		key[b] = (uint8_t)(i >> (56 - 8 * b));
+	be64_encode(i, key);
 	KMS_TRY(store_begin_write(s, i, &t));
 	KMS_TRY(store_put(t, STORE_LEAVES, span_of(key, 8), span_of(value, sizeof(value))));
 	KMS_TRY(store_put(t, STORE_META, span_of(key, 8), span_of(key, 8)));

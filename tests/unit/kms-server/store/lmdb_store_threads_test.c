@@ -2,6 +2,7 @@
  * the consistency of what each of them sees. */
 #include "kms-server/store/lmdb_store.h"
 
+#include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "tests/support/tmpdir.h"
 
@@ -33,12 +34,6 @@ typedef struct shared {
 	atomic_uint copies;
 } shared_t;
 
-static void index_key(uint64_t i, uint8_t key[8])
-{
-	for (size_t b = 0; b < 8; b++)
-		key[b] = (uint8_t)(i >> (56 - 8 * b));
-}
-
 /* The log's length stands in two tables as well, and its last event has that number: one state shows one
  * number. */
 static bool consistent(store_txn_t *t)
@@ -54,7 +49,7 @@ static bool consistent(store_txn_t *t)
 		return false;
 	if (n == 0)
 		return store_get(t, STORE_META, span_str("n"), &a) == KMS_E_NOTFOUND;
-	index_key(n, want);
+	be64_encode(n, want);
 	return store_get(t, STORE_META, span_str("n"), &a) == KMS_OK && span_eq(a, span_of(want, 8)) &&
 	       store_get(t, STORE_CHAINS, span_str("n"), &b) == KMS_OK && span_eq(b, a) &&
 	       store_seek(t, STORE_LEAVES, span_of(NULL, 0), STORE_DOWN, &c) == KMS_OK &&
@@ -79,7 +74,7 @@ static kms_err_t commit_one(store_t *s, uint64_t i)
 	SCOPED(store_abortp) store_txn_t *t = NULL;
 	uint8_t event[EVENT_LEN];
 	uint8_t n[8];
-	index_key(i + 1, n);
+	be64_encode(i + 1, n);
 	memset(event, n[7], sizeof(event));
 	KMS_TRY(store_begin_write(s, i, &t));
 	KMS_TRY(store_put(t, STORE_LEAVES, span_of(n, 8), span_of(event, sizeof(event))));

@@ -1,6 +1,7 @@
 /* The contract of ports/store.h: the same cases over every implementation. */
 #include "kms-server/ports/store.h"
 
+#include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "kms-server/store/lmdb_store.h"
 #include "kms-server/store/memory_store.h"
@@ -410,12 +411,6 @@ static void a_cursor_may_be_freed_after_its_transaction(void **state)
 
 /* --- size --- */
 
-static void index_key(uint64_t i, uint8_t key[8])
-{
-	for (size_t b = 0; b < 8; b++)
-		key[b] = (uint8_t)(i >> (56 - 8 * b));
-}
-
 static void a_long_log_is_counted_and_found(void **state)
 {
 	enum { N = 5000 };
@@ -423,7 +418,7 @@ static void a_long_log_is_counted_and_found(void **state)
 	uint8_t key[8];
 	store_txn_t *t = begin_write(s, 0);
 	for (uint64_t i = 0; i < N; i++) {
-		index_key(i, key);
+		be64_encode(i, key);
 		assert_int_equal(store_put(t, STORE_LEAVES, span_of(key, 8), span_of(key, 8)), KMS_OK);
 	}
 	assert_int_equal(store_commit(t), KMS_OK);
@@ -432,12 +427,12 @@ static void a_long_log_is_counted_and_found(void **state)
 	assert_int_equal(store_count(r, STORE_LEAVES, &n), KMS_OK);
 	assert_int_equal(n, N);
 	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
-	index_key(4000, key);
+	be64_encode(4000, key);
 	assert_int_equal(store_seek(r, STORE_LEAVES, span_of(key, 8), STORE_DOWN, &c), KMS_OK);
 	span_t k = {0};
 	span_t v = {0};
 	for (uint64_t i = 4001; i-- > 0;) {
-		index_key(i, key);
+		be64_encode(i, key);
 		assert_int_equal(store_next(c, &k, &v), KMS_OK);
 		assert_true(span_eq(k, span_of(key, 8)) && span_eq(v, k));
 	}
