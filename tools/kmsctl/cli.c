@@ -3,7 +3,9 @@
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
+#include "tools/kmsctl/act.h"
 #include "tools/kmsctl/command.h"
+#include "tools/kmsctl/grant.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -33,6 +35,20 @@ const conf_setting_t cli_settings[] = {
 	 .arg = "FILE",
 	 .help = "its key, mode 0600"},
 	{.key = "proxy", .env = "KMS_PROXY", .type = CONF_TEXT, .arg = "URL", .help = "HTTP CONNECT proxy"},
+	{.key = "grant",
+	 .env = "KMS_GRANT",
+	 .type = CONF_TEXT,
+	 .max = 39,
+	 .arg = "ID",
+	 .help = "act under this grant (kmsctl grant --help)"},
+	{.key = "request-grant",
+	 .type = CONF_TEXT,
+	 .max = 320,
+	 .arg = "REASON[:TICKET]",
+	 .help = "ask for a grant for exactly this act, and do not act"},
+	{.key = "output-policy",
+	 .type = CONF_BOOL,
+	 .help = "print the policy statement that would allow this, and do not act"},
 	{.key = "output",
 	 .type = CONF_TEXT,
 	 .arg = "FORMAT",
@@ -120,19 +136,58 @@ static kms_err_t call(cli_t *c, const char *method, const char *path, const json
 		      diag_t *why)
 {
 	SCOPED(buf_free) buf_t text = BUF_INIT;
+	char grant[64] = "";
 	bool write = strcmp(method, "GET") != 0;
+	if (write && conf_setting_text(c->conf, "grant") != NULL)
+		(void)snprintf(grant, sizeof grant, "Claviger-Grant: %s",
+			       conf_setting_text(c->conf, "grant"));
 	if (write && body == NULL)
 		buf_str(&text, "{}");
 	else if (write && json_write(body, &text) != KMS_OK)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the request");
 	if (text.err != KMS_OK)
 		return diag_fail(why, text.err, "not enough memory for the request");
-	return client_call(c->client, method, path, buf_span(&text), write ? c->idempotency : NULL,
-			   CLI_TIMEOUT_S, out, why);
+	const client_request_t rq = {.method = method,
+				     .path = path,
+				     .body = buf_span(&text),
+				     .idempotency_key = write ? c->idempotency : NULL,
+				     .header = grant[0] != '\0' ? grant : NULL,
+				     .timeout_s = CLI_TIMEOUT_S};
+	return client_send(c->client, &rq, out, why);
+}
+
+/* What --request-grant and --output-policy do instead of the request. Reads that come before a write need no
+ * grant. */
+static kms_err_t instead(cli_t *c, const char *method, const char *path, const json_t *body, diag_t *why)
+{
+	SCOPED(json_freep) json_t *ask = NULL;
+	act_t act;
+	const char *reason = conf_setting_text(c->conf, "request-grant");
+	bool tell = conf_bool(c->conf, "output-policy");
+	bool read = strcmp(method, "GET") == 0;
+	if (!tell && (reason == NULL || read))
+		return KMS_OK;
+	if (act_of(method, path, &act) != KMS_OK)
+		return diag_fail(why, KMS_E_INVALID, "%s %s: no policy decides on this", method, path);
+	if (tell) {
+		KMS_TRY(act_print_statement(c, &act, why));
+	} else {
+		KMS_TRY(act_grant_body(&act, reason, body, &ask, why));
+		KMS_TRY(grant_ask(c, ask, why));
+	}
+	c->ended = true;
+	return KMS_E_PENDING;
 }
 
 kms_err_t cli_request(cli_t *c, const char *method, const char *path, const json_t *body, json_t **out,
 		      diag_t *why)
+{
+	KMS_TRY(instead(c, method, path, body, why));
+	return cli_request_now(c, method, path, body, out, why);
+}
+
+kms_err_t cli_request_now(cli_t *c, const char *method, const char *path, const json_t *body, json_t **out,
+			  diag_t *why)
 {
 	SCOPED(client_reply_free) client_reply_t r = {0};
 	KMS_TRY(connect_once(c, true, why));
@@ -154,8 +209,10 @@ kms_err_t cli_request_raw(cli_t *c, const char *method, const char *path, int *s
 
 kms_err_t cli_get(cli_t *c, const char *path, unsigned timeout_s, client_reply_t *out, diag_t *why)
 {
+	KMS_TRY(instead(c, "GET", path, NULL, why));
 	KMS_TRY(connect_once(c, true, why));
-	return client_call(c->client, "GET", path, span_of(NULL, 0), NULL, timeout_s, out, why);
+	const client_request_t rq = {.method = "GET", .path = path, .timeout_s = timeout_s};
+	return client_send(c->client, &rq, out, why);
 }
 
 kms_err_t cli_no_events(const cli_t *c, diag_t *why)

@@ -30,6 +30,9 @@ typedef struct cli {
 	bool json; /* -o json */
 	FILE *out, *err;
 	kms_clock_t clock;
+	/* --output-policy or --request-grant have told or asked instead of acting: the command is over, and
+	 * its error no failure */
+	bool ended;
 	char idempotency[33]; /* one for all writes of this invocation: it is scoped to route and body anyway
 			       */
 } cli_t;
@@ -42,10 +45,15 @@ extern const size_t cli_n_settings;
 KMS_MUST cli_init(cli_t *c, conf_t *conf, FILE *out, FILE *err, diag_t *why);
 void cli_free(cli_t *c);
 
+/* With --grant the server is told under which grant. With --output-policy or --request-grant nothing is sent,
+ * the error is PENDING and c->ended true. */
 /* One request; body NULL sends `{}` with writes. *out (may be NULL) is the answer's JSON. An answer that is
  * no success is an error with the server's own words. */
 KMS_MUST cli_request(cli_t *c, const char *method, const char *path, const json_t *body, json_t **out,
 		     diag_t *why);
+/* The same whatever --output-policy and --request-grant say. */
+KMS_MUST cli_request_now(cli_t *c, const char *method, const char *path, const json_t *body, json_t **out,
+			 diag_t *why);
 /* GET as it comes, whatever status and body; OK means that a server answered. */
 KMS_MUST cli_get(cli_t *c, const char *path, unsigned timeout_s, client_reply_t *out, diag_t *why);
 /* Refuses -o ndjson and csv, for commands that print no events. */

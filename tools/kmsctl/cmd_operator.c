@@ -157,7 +157,7 @@ static kms_err_t create(cli_t *c, diag_t *why)
 	kms_err_t e = issue(c, path, &csr, why);
 	/* a key that no certificate came for is of no use to anyone, and would stand in the way of the next
 	 * attempt */
-	if (e != KMS_OK && access(conf_text(c->conf, "out"), F_OK) != 0)
+	if (e != KMS_OK && !c->ended && access(conf_text(c->conf, "out"), F_OK) != 0)
 		(void)unlink(new_key);
 	return e;
 }

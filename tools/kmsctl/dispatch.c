@@ -7,8 +7,8 @@
 #define ARGS_MAX 1024
 
 static const noun_t *const nouns[] = {&noun_customer, &noun_service,     &noun_node,     &noun_volume,
-				      &noun_rotate,   &noun_maintenance, &noun_operator, &noun_audit,
-				      &noun_sys,      &noun_witness};
+				      &noun_rotate,   &noun_maintenance, &noun_operator, &noun_grant,
+				      &noun_audit,    &noun_sys,         &noun_witness};
 
 static const noun_t *find_noun(const char *word)
 {
@@ -249,7 +249,8 @@ static kms_err_t run_command(const dispatch_t *d, FILE *out, FILE *err, diag_t *
 	KMS_TRY(check_words(d, conf, why));
 	if (d->noun != &noun_audit)
 		KMS_TRY(cli_no_events(&cli, why));
-	return d->command->run(&cli, why);
+	kms_err_t e = d->command->run(&cli, why);
+	return cli.ended ? KMS_OK : e;
 }
 
 static kms_err_t check_config(const dispatch_t *d, FILE *out, diag_t *why)

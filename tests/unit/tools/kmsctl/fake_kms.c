@@ -18,12 +18,19 @@ static client_t the_client;
 static const fake_step_t *next;
 
 kms_err_t __wrap_client_new(const client_options_t *o, client_t **out, diag_t *why);
-kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, span_t body, const char *key,
-			     unsigned timeout_s, client_reply_t *out, diag_t *why);
+kms_err_t __wrap_client_send(client_t *c, const client_request_t *rq, client_reply_t *out, diag_t *why);
 void __wrap_client_freep(client_t **c);
 
 static fake_answer_fn answer;
 static void *answer_ctx;
+static char header[128];
+
+static const char *certificate = "--cert=/c";
+
+void fake_kms_certificate(const char *flag)
+{
+	certificate = flag;
+}
 
 void fake_kms_script(const fake_step_t *steps)
 {
@@ -35,6 +42,11 @@ void fake_kms_answer(fake_answer_fn fn, void *ctx)
 {
 	answer = fn;
 	answer_ctx = ctx;
+}
+
+const char *fake_kms_header(void)
+{
+	return header;
 }
 
 int fake_kms_done(void)
@@ -55,11 +67,12 @@ void __wrap_client_freep(client_t **c)
 	*c = NULL;
 }
 
-kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, span_t body, const char *key,
-			     unsigned timeout_s, client_reply_t *out, diag_t *why)
+kms_err_t __wrap_client_send(client_t *c, const client_request_t *rq, client_reply_t *out, diag_t *why)
 {
+	const char *method = rq->method, *path = rq->path;
 	assert_ptr_equal(c, &the_client);
-	assert_true(timeout_s > 0);
+	assert_true(rq->timeout_s > 0);
+	(void)snprintf(header, sizeof header, "%s", rq->header != NULL ? rq->header : "");
 	if (answer != NULL) {
 		assert_string_equal(method, "GET");
 		client_reply_t r = {.body = {.limit = 32U << 20}};
@@ -72,9 +85,10 @@ kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, 
 			 next->method != NULL ? next->method : "nothing",
 			 next->method != NULL ? next->path : "");
 	/* every write carries a key, no read does */
-	assert_true((strcmp(method, "GET") != 0) == (key != NULL && strlen(key) == 32));
-	if (next->body != NULL && !span_eq(body, span_str(next->body)))
-		fail_msg("%s %s: body %.*s", method, path, (int)body.n, (const char *)body.p);
+	assert_true((strcmp(method, "GET") != 0) ==
+		    (rq->idempotency_key != NULL && strlen(rq->idempotency_key) == 32));
+	if (next->body != NULL && !span_eq(rq->body, span_str(next->body)))
+		fail_msg("%s %s: body %.*s", method, path, (int)rq->body.n, (const char *)rq->body.p);
 	const fake_step_t *now = next++;
 	if (now->status == FAKE_INTERRUPT)
 		assert_int_equal(raise(SIGINT), 0);
@@ -87,7 +101,7 @@ kms_err_t __wrap_client_call(client_t *c, const char *method, const char *path, 
 
 ran_t fake_kms_run(const char *const *args)
 {
-	static const char *const settings[] = {"--addr=https://kms", "--cacert=/ca", "--cert=/c"};
+	const char *const settings[] = {"--addr=https://kms", "--cacert=/ca", certificate};
 	SCOPED(dispatch_free) dispatch_t d = {0};
 	char *argv[ARGS] = {NULL};
 	ran_t r = {0};

@@ -24,6 +24,10 @@ void fake_kms_script(const fake_step_t *steps);
 /* Instead of a script: every GET is answered by this, with a status; NULL for a script again. */
 typedef int (*fake_answer_fn)(void *ctx, const char *path, buf_t *body);
 void fake_kms_answer(fake_answer_fn answer, void *ctx);
+/* The extra header of the last call, or "". */
+const char *fake_kms_header(void);
+/* "--cert=FILE" for the runs to come, instead of a file that is not there. */
+void fake_kms_certificate(const char *flag);
 /* Whether all steps have been taken. */
 int fake_kms_done(void);
 
