@@ -65,7 +65,7 @@ static kms_err_t load(audit_t *a, store_txn_t *t, diag_t *why)
 	uint64_t size = 0;
 	span_t note = {0};
 	KMS_TRY(store_count(t, STORE_LEAVES, &size));
-	kms_err_t e = store_get(t, STORE_META, span_str(CHECKPOINT_KEY), &note);
+	kms_err_t e = store_get(t, STORE_META, span_str(LOG_CHECKPOINT_KEY), &note);
 	if (e == KMS_E_NOTFOUND && size == 0)
 		return KMS_OK;
 	if (e == KMS_E_NOTFOUND)
@@ -186,7 +186,7 @@ kms_err_t audit_seal(audit_t *a, store_txn_t *t)
 	KMS_TRY(merkle_range_root(&a->sealed, c.root));
 	buf_clear(&a->note);
 	KMS_TRY(checkpoint_sign(&c, a->signer, &a->note));
-	return store_put(t, STORE_META, span_str(CHECKPOINT_KEY), buf_span(&a->note));
+	return store_put(t, STORE_META, span_str(LOG_CHECKPOINT_KEY), buf_span(&a->note));
 }
 
 void audit_committed(audit_t *a)

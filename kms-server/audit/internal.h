@@ -8,10 +8,8 @@
 
 #include <pthread.h>
 
-/* In STORE_META: the newest checkpoint; how many events, from 0 on, have left the store for the archive
- * (u64). */
-#define CHECKPOINT_KEY "log.checkpoint"
-#define ARCHIVED_KEY   "log.archived"
+/* In STORE_META: how many events, from 0 on, have left the store for the archive (u64). */
+#define ARCHIVED_KEY "log.archived"
 
 struct audit {
 	store_t *store;

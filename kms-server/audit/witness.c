@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define COSIGNED_FILE  "log.cosigned"
 #define ROUND_MS       200  /* at least between two checkpoints that are shown */
 #define ROUND_MAX_MS   2000 /* how long the quick wait for the slow, so that one checkpoint carries all */
 #define FILE_MS        1000 /* at least between two writes of the file */
@@ -381,7 +380,7 @@ kms_err_t witness_start(const witness_options_t *o, witness_t **out, diag_t *why
 	w->store = o->store;
 	w->clock = o->clock;
 	w->backoff_ms = o->backoff_ms > 0 ? o->backoff_ms : BACKOFF_MS;
-	KMS_TRY(path_join(o->dir, COSIGNED_FILE, &w->path));
+	KMS_TRY(path_join(o->dir, LOG_COSIGNED, &w->path));
 	for (size_t i = 0; i < w->n; i++)
 		if (audit_party_add(w->audit, AUDIT_WITNESS, peer_vkey(w->member[i].peer)->name,
 				    &w->member[i].slot) != KMS_OK)

@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 
-#define ORIGIN_KEY       "log.origin"
 #define YEAR_MS          (INT64_C(365) * 24 * 3600 * 1000)
 #define CA_LIFE_MS       (10 * YEAR_MS)
 #define SERVER_LIFE_MS   (2 * YEAR_MS)
@@ -87,7 +86,7 @@ static kms_err_t write_all(store_txn_t *t, audit_t *audit, const core_init_optio
 		return diag_fail(why, KMS_E_CONFLICT, "this database is initialised already");
 	KMS_TRY(crypto_random_secret(32, &root));
 	KMS_TRY(put_meta(t, "format", span_str("claviger-store 1")));
-	KMS_TRY(put_meta(t, ORIGIN_KEY, span_str(note_signer_vkey(o->log_signer)->name)));
+	KMS_TRY(put_meta(t, LOG_ORIGIN_KEY, span_str(note_signer_vkey(o->log_signer)->name)));
 	KMS_TRY(put_meta(t, "seal", o->seal_config));
 	KMS_TRY(put_meta(t, "ca.cert", buf_span(&r->ca_pem)));
 	KMS_TRY(put_wrapped(t, "root", o->seal_key, &root_id, root));
@@ -126,12 +125,7 @@ kms_err_t core_init(const core_init_options_t *o, core_init_result_t *out, diag_
 
 kms_err_t core_seal_config(store_t *s, buf_t *out)
 {
-	SCOPED(store_abortp) store_txn_t *t = NULL;
-	span_t v = {0};
-	KMS_TRY(store_begin_read(s, &t));
-	KMS_TRY(store_get(t, STORE_META, span_str("seal"), &v));
-	buf_bytes(out, v);
-	return out->err;
+	return record_get_meta(s, "seal", out);
 }
 
 kms_err_t core_backup_header(store_t *s, buf_t *out)

@@ -61,9 +61,9 @@ KMS_MUST core_log_head(store_t *s, log_head_t *out);
 /* The store's newest checkpoint, as signed. */
 KMS_MUST core_log_checkpoint(store_t *s, buf_t *out);
 
-/* Checkpoints kept outside the store. */
-#define LOG_MARK     "log.checkpoint" /* the newest, at most half a second behind the log */
-#define LOG_COSIGNED "log.cosigned"   /* the newest that a witness has cosigned */
+/* Checkpoints kept outside the store, in a file: LOG_COSIGNED, and the newest, at most half a second behind
+ * the log. */
+#define LOG_MARK "log.checkpoint"
 /* key: whose signature it must bear (under whatever epoch of the name); NULL: not looked at. NOTFOUND when
  * there is none. */
 KMS_MUST core_log_mark_read(const char *dir, const char *name, const note_vkey_t *key, log_head_t *out,

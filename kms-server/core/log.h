@@ -7,6 +7,9 @@
 #include "kms-server/core/event.h"
 #include "kms-server/ports/audit.h"
 
+/* In STORE_META: the log's name. */
+#define LOG_ORIGIN_KEY "log.origin"
+
 /* Fills sequence, previous and uid; yields the index. */
 KMS_MUST log_append(audit_t *a, store_txn_t *t, event_t *e, uint64_t *index);
 

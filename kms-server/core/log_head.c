@@ -6,11 +6,10 @@
 #include "common/crypto/digest.h"
 #include "common/io/file.h"
 #include "kms-server/core/log.h"
+#include "kms-server/core/records.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-#define ORIGIN_KEY "log.origin"
 
 /* --- origins --- */
 
@@ -60,7 +59,7 @@ static kms_err_t load_head(store_txn_t *t, log_head_t *out)
 {
 	log_head_t h = {.epoch = 0};
 	span_t origin = {0};
-	KMS_TRY(store_get(t, STORE_META, span_str(ORIGIN_KEY), &origin));
+	KMS_TRY(store_get(t, STORE_META, span_str(LOG_ORIGIN_KEY), &origin));
 	if (origin.n >= sizeof h.origin)
 		return KMS_E_INTEGRITY;
 	memcpy(h.origin, origin.p, origin.n);
@@ -80,12 +79,7 @@ kms_err_t core_log_head(store_t *s, log_head_t *out)
 
 kms_err_t core_log_checkpoint(store_t *s, buf_t *out)
 {
-	SCOPED(store_abortp) store_txn_t *t = NULL;
-	span_t note = {0};
-	KMS_TRY(store_begin_read(s, &t));
-	KMS_TRY(store_get(t, STORE_META, span_str("log.checkpoint"), &note));
-	buf_bytes(out, note);
-	return out->err;
+	return record_get_meta(s, LOG_CHECKPOINT_KEY, out);
 }
 
 /* --- outside it --- */
@@ -141,7 +135,7 @@ kms_err_t core_log_mark_write(const char *dir, span_t note, diag_t *why)
 static kms_err_t begin_epoch(store_txn_t *t, audit_t *audit, const note_signer_t *next, const char *detail,
 			     int64_t now)
 {
-	KMS_TRY(store_put(t, STORE_META, span_str(ORIGIN_KEY), span_str(note_signer_vkey(next)->name)));
+	KMS_TRY(store_put(t, STORE_META, span_str(LOG_ORIGIN_KEY), span_str(note_signer_vkey(next)->name)));
 	audit_sign_as(audit, next);
 	KMS_TRY(log_system(audit, t, "server.restore", 8, "done", detail, now));
 	return audit_seal(audit, t);

@@ -308,3 +308,13 @@ RECORD_IO_BODY(volume_rec_t, volume, RECORD_VERSION, STORE_VOLUMES, encode_volum
 RECORD_IO_BODY(maint_rec_t, maint, RECORD_VERSION, STORE_MAINTENANCE, encode_maint, decode_maint)
 RECORD_IO_BODY(task_rec_t, task, RECORD_VERSION, STORE_TASKS, encode_task, decode_task)
 RECORD_IO_BODY(idem_rec_t, idem, RECORD_VERSION, STORE_IDEMPOTENCY, encode_idem, decode_idem)
+
+kms_err_t record_get_meta(store_t *s, const char *name, buf_t *out)
+{
+	SCOPED(store_abortp) store_txn_t *t = NULL;
+	span_t v = {0};
+	KMS_TRY(store_begin_read(s, &t));
+	KMS_TRY(store_get(t, STORE_META, span_str(name), &v));
+	buf_bytes(out, v);
+	return out->err;
+}

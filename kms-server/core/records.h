@@ -317,4 +317,7 @@ void volume_forget_destroyed(volume_rec_t *v);
 /* The registered fingerprint of the present lineage, or NULL. */
 const volume_fingerprint_t *volume_fingerprint_active(const volume_rec_t *v);
 
+/* A value of STORE_META as it stands there, without a MAC; the caller frees. NOTFOUND. */
+KMS_MUST record_get_meta(store_t *s, const char *name, buf_t *out);
+
 #endif

@@ -14,6 +14,11 @@
 
 typedef struct audit audit_t;
 
+/* Where else the newest checkpoint stands: in STORE_META, as signed; and in a file beside the store, the
+ * newest that a witness has cosigned. */
+#define LOG_CHECKPOINT_KEY "log.checkpoint"
+#define LOG_COSIGNED       "log.cosigned"
+
 /* --- opening --- */
 
 typedef struct audit_options {
