@@ -15,8 +15,6 @@
 #define SERVER_LIFE_MS   (2 * YEAR_MS)
 #define OPERATOR_LIFE_MS YEAR_MS
 
-static const wrap_id_t root_id = {"", "", "root", 1, "active", "root-key"};
-static const wrap_id_t ca_id = {"", "", "ca", 1, "active", "ca-key"};
 static const wrap_id_t backup_id = {"", "", "backup", 1, "active", "backup-key"};
 
 void core_init_result_free(core_init_result_t *r)
@@ -89,8 +87,8 @@ static kms_err_t write_all(store_txn_t *t, audit_t *audit, const core_init_optio
 	KMS_TRY(put_meta(t, LOG_ORIGIN_KEY, span_str(note_signer_vkey(o->log_signer)->name)));
 	KMS_TRY(put_meta(t, "seal", o->seal_config));
 	KMS_TRY(put_meta(t, "ca.cert", buf_span(&r->ca_pem)));
-	KMS_TRY(put_wrapped(t, "root", o->seal_key, &root_id, root));
-	KMS_TRY(put_wrapped(t, "ca.key", root, &ca_id, ca_key));
+	KMS_TRY(put_wrapped(t, "root", o->seal_key, &KEYRING_ROOT_ID, root));
+	KMS_TRY(put_wrapped(t, "ca.key", root, &KEYRING_CA_ID, ca_key));
 	KMS_TRY(put_wrapped(t, "backup.key", root, &backup_id, o->backup_key));
 	KMS_TRY(put_operator(t, root, o, r, why));
 	KMS_TRY(log_system(audit, t, "server.init", 1, "done", "", clock_now(&o->clock)));
@@ -167,6 +165,6 @@ kms_err_t core_backup_key(span_t header, const secret_t *seal_key, secret_t **ou
 	SCOPED(secret_freep) secret_t *root = NULL;
 	backup_header_t h;
 	KMS_TRY(split_header(header, &h));
-	KMS_TRY(wrap_open(seal_key, &root_id, h.root, &root));
+	KMS_TRY(wrap_open(seal_key, &KEYRING_ROOT_ID, h.root, &root));
 	return wrap_open(root, &backup_id, h.key, out);
 }

@@ -3,12 +3,14 @@
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
-#include "common/crypto/wrap.h"
 
 #include <stdio.h>
 
 #define CACHE_SLOTS 256U
 #define PAIR_CAP    (2U * NAME_CAP)
+
+const wrap_id_t KEYRING_ROOT_ID = {"", "", "root", 1, "active", "root-key"};
+const wrap_id_t KEYRING_CA_ID = {"", "", "ca", 1, "active", "ca-key"};
 
 typedef struct cached_key {
 	char path[PAIR_CAP]; /* customer/service */
@@ -178,11 +180,10 @@ kms_err_t keyring_service_key(keyring_t *k, store_txn_t *t, const char *customer
 kms_err_t keyring_ca_key(keyring_t *k, store_txn_t *t, secret_t **pem)
 {
 	span_t blob = {0};
-	wrap_id_t id = {"", "", "ca", 1, "active", "ca-key"};
 	if (k->root == NULL)
 		return KMS_E_UNAVAILABLE;
 	KMS_TRY(store_get(t, STORE_META, span_str("ca.key"), &blob));
-	return wrap_open(k->root, &id, blob, pem);
+	return wrap_open(k->root, &KEYRING_CA_ID, blob, pem);
 }
 
 typedef struct secret_id {

@@ -3,9 +3,13 @@
 #ifndef CLAVIGER_KMS_SERVER_CORE_KEYRING_H
 #define CLAVIGER_KMS_SERVER_CORE_KEYRING_H
 
+#include "common/crypto/wrap.h"
 #include "kms-server/core/records.h"
 
 typedef struct keyring keyring_t;
+
+/* What the root key is wrapped as under the seal's key (META "root"), and the CA's under the root key. */
+extern const wrap_id_t KEYRING_ROOT_ID, KEYRING_CA_ID;
 
 KMS_MUST keyring_new(keyring_t **out);
 void keyring_freep(keyring_t **k);

@@ -1,9 +1,6 @@
 #include "kms-server/core/internal.h"
 
 #include "common/base/scope.h"
-#include "common/crypto/wrap.h"
-
-static const wrap_id_t root_id = {"", "", "root", 1, "active", "root-key"};
 
 kms_err_t unseal_try(core_t *c, diag_t *why)
 {
@@ -16,7 +13,7 @@ kms_err_t unseal_try(core_t *c, diag_t *why)
 	KMS_TRY(seal_try_open(c->seal, &seal_key, why));
 	KMS_TRY(store_begin_read(c->store, &t));
 	KMS_TRY(store_get(t, STORE_META, span_str("root"), &blob));
-	kms_err_t e = wrap_open(seal_key, &root_id, blob, &root);
+	kms_err_t e = wrap_open(seal_key, &KEYRING_ROOT_ID, blob, &root);
 	if (e == KMS_E_INTEGRITY)
 		return diag_fail(
 			why, e,
