@@ -1,7 +1,6 @@
 #include "kms-server/core/log.h"
 
 #include "common/base/encode.h"
-#include "common/base/name.h"
 #include "common/base/reader.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
@@ -148,6 +147,24 @@ kms_err_t log_open_take(store_txn_t *t, uint64_t index, open_release_t *out)
 	KMS_TRY(store_del(t, STORE_OPEN, span_of(key, sizeof key)));
 	*out = o;
 	return KMS_OK;
+}
+
+event_t log_outcome(const open_release_t *o, const core_op_info_t *info, char uid[PATH3_CAP], int64_t now_ms)
+{
+	(void)snprintf(uid, PATH3_CAP, "%s/%s/%s", o->customer, o->service, o->volume);
+	return (event_t){.time_ms = now_ms,
+			 .operation = info->action,
+			 .class_uid = info->class_uid,
+			 .activity_id = info->activity_id,
+			 .actor_name = o->actor,
+			 .actor_type = "node",
+			 .decision = "allow",
+			 .statement = "outcome",
+			 .request_id = o->request_id,
+			 .customer = o->customer,
+			 .resource_uid = uid,
+			 .resource_type = "volume",
+			 .correlation_uid = o->uid};
 }
 
 kms_err_t log_open_first(store_txn_t *t, uint64_t *index)

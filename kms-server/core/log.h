@@ -4,7 +4,9 @@
 #ifndef CLAVIGER_KMS_SERVER_CORE_LOG_H
 #define CLAVIGER_KMS_SERVER_CORE_LOG_H
 
+#include "common/base/name.h"
 #include "kms-server/core/event.h"
+#include "kms-server/core/ops.h"
 #include "kms-server/ports/audit.h"
 
 /* In STORE_META: the log's name. */
@@ -28,6 +30,9 @@ typedef struct open_release {
 } open_release_t;
 KMS_MUST log_open_put(store_txn_t *t, uint64_t index, const open_release_t *o);
 KMS_MUST log_open_take(store_txn_t *t, uint64_t index, open_release_t *out);
+/* The event of a release's outcome, but for the outcome itself: success and the status, the severity, where
+ * the caller was. It points into o and uid, which it fills. */
+event_t log_outcome(const open_release_t *o, const core_op_info_t *info, char uid[PATH3_CAP], int64_t now_ms);
 /* Any one open release; NOTFOUND when there is none. */
 KMS_MUST log_open_first(store_txn_t *t, uint64_t *index);
 

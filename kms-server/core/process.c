@@ -441,28 +441,14 @@ kms_err_t process_outcome(core_t *c, store_txn_t *t, core_job_t *job, int64_t no
 		if (r->status != RELEASE_RELEASED)
 			continue;
 		KMS_TRY(log_open_take(t, r->event, &open));
-		path3_format(&r->volume, uid);
-		const core_op_info_t *info = core_op_info(job->rq.op);
-		event_t e = {.time_ms = now_ms,
-			     .operation = info->action,
-			     .class_uid = info->class_uid,
-			     .activity_id = info->activity_id,
-			     .success = job->opened,
-			     .status_code = job->opened ? "released" : "failed",
-			     .status_detail = job->opened ? "" : "the wrapped secret did not open",
-			     .severity_id = job->opened ? 1 : 5,
-			     .actor_name = open.actor,
-			     .actor_type = "node",
-			     .decision = "allow",
-			     .statement = "outcome",
-			     .ip = job->rq.caller.ip,
-			     .port = job->rq.caller.port,
-			     .via = job->rq.caller.via,
-			     .request_id = open.request_id,
-			     .customer = r->volume.customer,
-			     .resource_uid = uid,
-			     .resource_type = "volume",
-			     .correlation_uid = open.uid};
+		event_t e = log_outcome(&open, core_op_info(job->rq.op), uid, now_ms);
+		e.success = job->opened;
+		e.status_code = job->opened ? "released" : "failed";
+		e.status_detail = job->opened ? "" : "the wrapped secret did not open";
+		e.severity_id = job->opened ? 1 : 5;
+		e.ip = job->rq.caller.ip;
+		e.port = job->rq.caller.port;
+		e.via = job->rq.caller.via;
 		KMS_TRY(log_append(c->audit, t, &e, &index));
 	}
 	return KMS_OK;

@@ -67,24 +67,11 @@ static kms_err_t complete_open(core_t *c, store_txn_t *t, int64_t now)
 		char uid[PATH3_CAP];
 		uint64_t index;
 		KMS_TRY(log_open_take(t, at, &o));
-		(void)snprintf(uid, sizeof uid, "%s/%s/%s", o.customer, o.service, o.volume);
 		bool stage = strcmp(o.operation, core_op_info(OP_ROTATION_STAGE)->action) == 0;
 		const core_op_info_t *info = core_op_info(stage ? OP_ROTATION_STAGE : OP_VOLUME_RELEASE);
-		event_t ev = {.time_ms = now,
-			      .operation = info->action,
-			      .class_uid = info->class_uid,
-			      .activity_id = info->activity_id,
-			      .status_code = "unknown",
-			      .status_detail = "the server ended before the outcome was recorded",
-			      .actor_name = o.actor,
-			      .actor_type = "node",
-			      .decision = "allow",
-			      .statement = "outcome",
-			      .request_id = o.request_id,
-			      .customer = o.customer,
-			      .resource_uid = uid,
-			      .resource_type = "volume",
-			      .correlation_uid = o.uid};
+		event_t ev = log_outcome(&o, info, uid, now);
+		ev.status_code = "unknown";
+		ev.status_detail = "the server ended before the outcome was recorded";
 		KMS_TRY(log_append(c->audit, t, &ev, &index));
 	}
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
