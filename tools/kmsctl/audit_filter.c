@@ -1,7 +1,9 @@
 #include "tools/kmsctl/audit_filter.h"
 
+#include "common/base/scope.h"
 #include "tools/kmsctl/args.h"
-#include "tools/kmsctl/list.h"
+
+#include <inttypes.h>
 
 /* Customer and service as the server knows them: two names. `--service C/S` says both. */
 typedef struct where {
@@ -87,4 +89,30 @@ kms_err_t audit_filter_add(const cli_t *c, buf_t *q, diag_t *why)
 	query_add(q, "status", conf_text(c->conf, "status"));
 	KMS_TRY(add_id(c, "grant", "grant", q, why));
 	return add_id(c, "maintenance", "maintenance event", q, why);
+}
+
+kms_err_t audit_walk_customer(cli_t *c, const char *customer, uint64_t from, const bool *stop, page_fn_t each,
+			      void *ctx, diag_t *why)
+{
+	SCOPED(buf_free) buf_t q = BUF_INIT;
+	page_walk_t w = {
+		.cli = c, .path = "/v1/audit/events", .key = "events", .left = LIST_NO_LIMIT, .stop = stop};
+	query_add(&q, "customer", customer);
+	query_add(&q, "order", "asc");
+	if (buf_cstr(&q, &w.query) != KMS_OK)
+		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the request");
+	if (from > 0)
+		(void)snprintf(w.cursor, sizeof w.cursor, "%" PRIu64, from);
+	return page_walk(&w, each, ctx, why);
+}
+
+kms_err_t audit_row(const json_t *row, uint64_t *index, const json_t **event, diag_t *why)
+{
+	const json_t *number = json_object_get(row, "index");
+	const json_t *inner = json_object_get(row, "event");
+	if (!json_is_integer(number) || json_integer_value(number) < 0 || !json_is_object(inner))
+		return diag_fail(why, KMS_E_IO, "the server's list has something that is no event");
+	*index = (uint64_t)json_integer_value(number);
+	*event = inner;
+	return KMS_OK;
 }

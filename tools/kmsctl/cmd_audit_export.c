@@ -3,10 +3,10 @@
 #include "common/base/scope.h"
 #include "common/tlog/proof.h"
 #include "tools/kmsctl/args.h"
+#include "tools/kmsctl/audit_filter.h"
 #include "tools/kmsctl/evfile.h"
 #include "tools/kmsctl/expdir.h"
 #include "tools/kmsctl/export_readme.h"
-#include "tools/kmsctl/list.h"
 #include "tools/kmsctl/progress.h"
 #include "tools/kmsctl/treeread.h"
 #include "tools/kmsctl/verify.h"
@@ -226,11 +226,9 @@ static kms_err_t put_proof(export_t *x, uint64_t index, span_t event, diag_t *wh
 static kms_err_t put_event(export_t *x, const json_t *row, diag_t *why)
 {
 	SCOPED(buf_free) buf_t bytes = BUF_INIT;
-	const json_t *number = json_object_get(row, "index");
-	const json_t *event = json_object_get(row, "event");
-	if (!json_is_integer(number) || json_integer_value(number) < 0 || !json_is_object(event))
-		return diag_fail(why, KMS_E_IO, "the server's list has something that is no event");
-	uint64_t index = (uint64_t)json_integer_value(number);
+	const json_t *event = NULL;
+	uint64_t index = 0;
+	KMS_TRY(audit_row(row, &index, &event, why));
 	x->over = index >= x->end;
 	if (x->over)
 		return KMS_OK;
@@ -253,20 +251,8 @@ static kms_err_t put_page(void *ctx, const json_t *rows, diag_t *why)
 
 static kms_err_t put_customer(export_t *x, diag_t *why)
 {
-	SCOPED(buf_free) buf_t q = BUF_INIT;
-	page_walk_t w = {.cli = x->cli,
-			 .path = "/v1/audit/events",
-			 .key = "events",
-			 .left = LIST_NO_LIMIT,
-			 .stop = &x->over};
 	KMS_TRY(treeread_new(x->src, &x->head.head, &x->tree, why));
-	query_add(&q, "customer", x->customer);
-	query_add(&q, "order", "asc");
-	if (buf_cstr(&q, &w.query) != KMS_OK)
-		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the request");
-	if (x->begin > 0)
-		(void)snprintf(w.cursor, sizeof w.cursor, "%" PRIu64, x->begin);
-	KMS_TRY(page_walk(&w, put_page, x, why));
+	KMS_TRY(audit_walk_customer(x->cli, x->customer, x->begin, &x->over, put_page, x, why));
 	return put_range(x, x->begin, x->end, why);
 }
 

@@ -1,6 +1,7 @@
 #include "tools/kmsctl/logcheck.h"
 
 #include "common/base/scope.h"
+#include "tools/kmsctl/loghead.h"
 #include "tools/kmsctl/tilepool.h"
 
 #include <inttypes.h>
@@ -180,11 +181,7 @@ static kms_err_t check_since(const walk_t *w, diag_t *why)
 	if (since->size == 0 && merkle_range_root(&empty, nothing) != KMS_OK)
 		return hash_failed(why);
 	if (w->since_differs || (since->size == 0 && memcmp(nothing, since->root, sizeof nothing) != 0))
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "the first %" PRIu64
-				 " events are not those of the earlier checkpoint: the log was rewritten "
-				 "or forked below index %" PRIu64,
-				 since->size, since->size);
+		return since_differs(since, why);
 	return KMS_OK;
 }
 
@@ -205,10 +202,7 @@ static kms_err_t walk(walk_t *w, diag_t *why)
 kms_err_t logcheck_run(const logcheck_t *c, logcheck_done_t *out, diag_t *why)
 {
 	if (c->since != NULL && c->since->size > c->head->size)
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "the earlier checkpoint has %" PRIu64 " events and this one %" PRIu64
-				 ": the log was cut back, or the database is older",
-				 c->since->size, c->head->size);
+		return since_is_larger(c->since, c->head, why);
 	SCOPED(walk_freep) walk_t *w = calloc(1, sizeof *w);
 	if (w == NULL)
 		return diag_fail(why, KMS_E_NOMEM, "not enough memory to verify the log");

@@ -3,6 +3,7 @@
 #include "common/base/scope.h"
 #include "common/io/file.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 #define VKEY_FILE_MAX 4096U
@@ -94,4 +95,21 @@ kms_err_t loghead_since(const char *file, const note_vkey_t *key, checkpoint_t *
 	KMS_TRY(file_read(file, CHECKPOINT_MAX, &b, why));
 	(void)snprintf(what, sizeof what, "the earlier checkpoint %.150s", file);
 	return open_checkpoint(what, buf_span(&b), key, out, NULL, why);
+}
+
+kms_err_t since_is_larger(const checkpoint_t *since, const checkpoint_t *head, diag_t *why)
+{
+	return diag_fail(why, KMS_E_INTEGRITY,
+			 "the earlier checkpoint has %" PRIu64 " events and this one %" PRIu64
+			 ": the log was cut back, or the database is older",
+			 since->size, head->size);
+}
+
+kms_err_t since_differs(const checkpoint_t *since, diag_t *why)
+{
+	return diag_fail(why, KMS_E_INTEGRITY,
+			 "the first %" PRIu64
+			 " events are not those of the earlier checkpoint: the log was rewritten "
+			 "or forked below index %" PRIu64,
+			 since->size, since->size);
 }

@@ -33,5 +33,8 @@ KMS_MUST loghead_read(logsrc_t *src, const char *witnesses, loghead_t *h, diag_t
 
 /* An earlier checkpoint of the same key, from a file. */
 KMS_MUST loghead_since(const char *file, const note_vkey_t *key, checkpoint_t *out, diag_t *why);
+/* The verdicts against it, whichever way they were come to: INTEGRITY. */
+KMS_MUST since_is_larger(const checkpoint_t *since, const checkpoint_t *head, diag_t *why);
+KMS_MUST since_differs(const checkpoint_t *since, diag_t *why);
 
 #endif

@@ -2,8 +2,8 @@
 
 #include "common/base/scope.h"
 #include "common/tlog/proof.h"
+#include "tools/kmsctl/audit_filter.h"
 #include "tools/kmsctl/evfile.h"
-#include "tools/kmsctl/list.h"
 #include "tools/kmsctl/progress.h"
 #include "tools/kmsctl/treeread.h"
 
@@ -242,11 +242,9 @@ static kms_err_t server_event(verify_t *v, const json_t *row, diag_t *why)
 	SCOPED(buf_free) buf_t bytes = BUF_INIT;
 	uint8_t leaf[MERKLE_HASH_LEN];
 	uint8_t hash[MERKLE_HASH_LEN];
-	const json_t *number = json_object_get(row, "index");
-	const json_t *event = json_object_get(row, "event");
-	if (!json_is_integer(number) || json_integer_value(number) < 0 || !json_is_object(event))
-		return diag_fail(why, KMS_E_IO, "the server's list has something that is no event");
-	uint64_t index = (uint64_t)json_integer_value(number);
+	const json_t *event = NULL;
+	uint64_t index = 0;
+	KMS_TRY(audit_row(row, &index, &event, why));
 	v->over = index >= v->r->head.head.size;
 	if (v->over)
 		return KMS_OK;
@@ -276,10 +274,7 @@ static kms_err_t check_since(verify_t *v, diag_t *why)
 	if (!v->r->has_since)
 		return KMS_OK;
 	if (since->size > v->r->head.head.size)
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "the earlier checkpoint has %" PRIu64 " events and this one %" PRIu64
-				 ": the log was cut back, or the database is older",
-				 since->size, v->r->head.head.size);
+		return since_is_larger(since, &v->r->head.head, why);
 	if (v->tree == NULL && since->size < v->r->head.head.size)
 		return diag_fail(why, KMS_E_INVALID,
 				 "--since needs the log's tiles, which an export of one customer's events "
@@ -290,29 +285,15 @@ static kms_err_t check_since(verify_t *v, diag_t *why)
 	else
 		KMS_TRY(treeread_root(v->tree, since->size, root, why));
 	if (memcmp(root, since->root, sizeof root) != 0)
-		return diag_fail(why, KMS_E_INTEGRITY,
-				 "the first %" PRIu64
-				 " events are not those of the earlier checkpoint: the log was rewritten "
-				 "or forked below index %" PRIu64,
-				 since->size, since->size);
+		return since_differs(since, why);
 	return KMS_OK;
 }
 
 static kms_err_t customer_server(verify_t *v, diag_t *why)
 {
-	SCOPED(buf_free) buf_t q = BUF_INIT;
-	page_walk_t w = {.cli = v->cli,
-			 .path = "/v1/audit/events",
-			 .key = "events",
-			 .left = LIST_NO_LIMIT,
-			 .stop = &v->over};
 	KMS_TRY(treeread_new(v->src, &v->r->head.head, &v->tree, why));
 	KMS_TRY(check_since(v, why));
-	query_add(&q, "customer", v->o->customer);
-	query_add(&q, "order", "asc");
-	if (buf_cstr(&q, &w.query) != KMS_OK)
-		return diag_fail(why, KMS_E_NOMEM, "not enough memory for the request");
-	return page_walk(&w, server_page, v, why);
+	return audit_walk_customer(v->cli, v->o->customer, 0, &v->over, server_page, v, why);
 }
 
 static kms_err_t one_customer(verify_t *v, diag_t *why)
