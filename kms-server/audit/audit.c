@@ -2,7 +2,7 @@
 
 #include "common/base/scope.h"
 #include "common/base/steady.h"
-#include "kms-server/audit/postings.h"
+#include "kms-server/audit/window.h"
 
 #include <stdlib.h>
 
@@ -132,14 +132,16 @@ void audit_freep(audit_t **ap)
 
 static kms_err_t put_terms(store_txn_t *t, const audit_term_t *terms, size_t n, uint64_t index)
 {
+	uint8_t term[AUDIT_TERMS_MAX][POSTINGS_TERM_LEN];
+	size_t k = 0;
+	if (n > AUDIT_TERMS_MAX)
+		return KMS_E_INVALID;
 	for (size_t i = 0; i < n; i++) {
-		uint8_t term[POSTINGS_TERM_LEN];
 		if (terms[i].text[0] == '\0' && terms[i].kind != AUDIT_FAILURE)
 			continue;
-		KMS_TRY(postings_term(terms[i].kind, terms[i].text, term));
-		KMS_TRY(postings_put(t, term, index));
+		KMS_TRY(postings_term(terms[i].kind, terms[i].text, term[k++]));
 	}
-	return KMS_OK;
+	return window_note(t, index, term, k);
 }
 
 kms_err_t audit_append(audit_t *a, store_txn_t *t, span_t bytes, const audit_term_t *terms, size_t n,

@@ -4,8 +4,8 @@
 #include "common/crypto/digest.h"
 #include "kms-server/audit/tree.h"
 
-/* Keys: 0 | term: the newest entries. 1 | term | last entry: a full block. Values: the first entry, then the
- * distance of each to the one before it, as base-128 numbers, low digits first. */
+/* Keys: 0 | term: the newest entries. 1 | term | last entry: a full block; 2 is the window's. Values: the
+ * first entry, then the distance of each to the one before it, as base-128 numbers, low digits first. */
 #define GROUP_LEN  4U
 #define NEWEST     0U
 #define FULL       1U
@@ -89,70 +89,63 @@ static kms_err_t parse_block(span_t bytes, postings_block_t *out)
 	return n > 0 ? KMS_OK : KMS_E_INTEGRITY;
 }
 
+static size_t format_block(const postings_block_t *b, uint8_t out[POSTINGS_BLOCK * NUMBER_MAX])
+{
+	size_t n = 0;
+	for (unsigned i = 0; i < b->n; i++)
+		n += put_number(i == 0 ? b->at[0] : b->at[i] - b->at[i - 1], out + n);
+	return n;
+}
+
 /* --- writing --- */
 
-static kms_err_t put_newest(store_txn_t *t, const uint8_t term[POSTINGS_TERM_LEN], span_t before,
-			    uint64_t number)
+static kms_err_t put_newest(store_txn_t *t, const uint8_t term[POSTINGS_TERM_LEN], const postings_block_t *b)
 {
 	uint8_t key[NEWEST_LEN], bytes[POSTINGS_BLOCK * NUMBER_MAX];
-	if (before.n > sizeof bytes - NUMBER_MAX)
-		return KMS_E_INTEGRITY;
-	if (before.n > 0)
-		memcpy(bytes, before.p, before.n);
-	size_t n = before.n + put_number(number, bytes + before.n);
 	newest_key(term, key);
-	return store_put(t, STORE_INDEX, span_of(key, sizeof key), span_of(bytes, n));
+	return store_put(t, STORE_INDEX, span_of(key, sizeof key), span_of(bytes, format_block(b, bytes)));
 }
 
-static kms_err_t put_full(store_txn_t *t, const uint8_t term[POSTINGS_TERM_LEN], uint64_t last, span_t block)
+static kms_err_t put_full(store_txn_t *t, const uint8_t term[POSTINGS_TERM_LEN], const postings_block_t *b)
 {
 	uint8_t key[FULL_LEN], bytes[POSTINGS_BLOCK * NUMBER_MAX];
-	if (block.n > sizeof bytes)
-		return KMS_E_INTEGRITY;
-	memcpy(bytes, block.p, block.n); /* out of the transaction's pages, which the write moves */
-	full_key(term, last, key);
-	return store_put(t, STORE_INDEX, span_of(key, sizeof key), span_of(bytes, block.n));
+	full_key(term, b->at[b->n - 1], key);
+	return store_put(t, STORE_INDEX, span_of(key, sizeof key), span_of(bytes, format_block(b, bytes)));
 }
 
-kms_err_t postings_put(store_txn_t *t, const uint8_t term[POSTINGS_TERM_LEN], uint64_t index)
+static kms_err_t read_newest(store_txn_t *t, const uint8_t term[POSTINGS_TERM_LEN], postings_block_t *out)
 {
 	uint8_t key[NEWEST_LEN];
 	span_t bytes = {0};
-	postings_block_t b;
 	newest_key(term, key);
 	kms_err_t e = store_get(t, STORE_INDEX, span_of(key, sizeof key), &bytes);
-	if (e == KMS_E_NOTFOUND)
-		return put_newest(t, term, span_of(NULL, 0), index);
-	KMS_TRY(e);
-	KMS_TRY(parse_block(bytes, &b));
-	uint64_t last = b.at[b.n - 1];
-	if (index == last)
+	if (e == KMS_OK)
+		return parse_block(bytes, out);
+	if (e == KMS_E_NOTFOUND) {
+		out->n = 0;
 		return KMS_OK;
-	if (index < last)
-		return KMS_E_INTEGRITY;
-	if (b.n < POSTINGS_BLOCK)
-		return put_newest(t, term, bytes, index - last);
-	KMS_TRY(put_full(t, term, last, bytes));
-	return put_newest(t, term, span_of(NULL, 0), index);
+	}
+	return e;
+}
+
+kms_err_t postings_append(store_txn_t *t, const uint8_t term[POSTINGS_TERM_LEN], const uint64_t *index,
+			  size_t n)
+{
+	postings_block_t b;
+	KMS_TRY(read_newest(t, term, &b));
+	for (size_t i = 0; i < n; i++) {
+		if (b.n > 0 && index[i] <= b.at[b.n - 1])
+			return KMS_E_INTEGRITY;
+		if (b.n == POSTINGS_BLOCK) {
+			KMS_TRY(put_full(t, term, &b));
+			b.n = 0;
+		}
+		b.at[b.n++] = index[i];
+	}
+	return n > 0 ? put_newest(t, term, &b) : KMS_OK;
 }
 
 /* --- reading --- */
-
-static kms_err_t load_newest(postings_t *p, store_txn_t *t)
-{
-	uint8_t key[NEWEST_LEN];
-	span_t bytes = {0};
-	newest_key(p->term, key);
-	kms_err_t e = store_get(t, STORE_INDEX, span_of(key, sizeof key), &bytes);
-	if (e == KMS_E_NOTFOUND)
-		p->newest.n = 0;
-	else if (e != KMS_OK)
-		return e;
-	else
-		KMS_TRY(parse_block(bytes, &p->newest));
-	p->loaded = true;
-	return KMS_OK;
-}
 
 /* The first full block whose last entry is not below `at` (UP), or the last whose last is not above it. */
 static kms_err_t load_block(postings_t *p, store_txn_t *t, store_order_t order, uint64_t at)
@@ -211,10 +204,11 @@ static kms_err_t next_down(postings_t *p, store_txn_t *t, uint64_t at, uint64_t 
 	return KMS_OK;
 }
 
-kms_err_t postings_next(postings_t *p, store_txn_t *t, store_order_t order, uint64_t at, uint64_t *out)
+static kms_err_t next_in_rows(postings_t *p, store_txn_t *t, store_order_t order, uint64_t at, uint64_t *out)
 {
 	if (!p->loaded)
-		KMS_TRY(load_newest(p, t));
+		KMS_TRY(read_newest(t, p->term, &p->newest));
+	p->loaded = true;
 	const postings_block_t *newest = &p->newest;
 	if (newest->n == 0)
 		return KMS_E_NOTFOUND;
@@ -228,4 +222,43 @@ kms_err_t postings_next(postings_t *p, store_txn_t *t, store_order_t order, uint
 	else
 		return order == STORE_UP ? next_up(p, t, at, out) : next_down(p, t, at, out);
 	return KMS_OK;
+}
+
+static kms_err_t next_recent_up(const postings_t *p, uint64_t at, uint64_t *out)
+{
+	uint64_t i = at > p->begin ? at - p->begin : 0;
+	for (; i < POSTINGS_WINDOW; i = (i | 63) + 1) {
+		uint64_t bits = p->recent[i / 64] >> (i % 64);
+		if (bits == 0)
+			continue;
+		*out = p->begin + i + (unsigned)__builtin_ctzll(bits);
+		return KMS_OK;
+	}
+	return KMS_E_NOTFOUND;
+}
+
+static kms_err_t next_recent_down(const postings_t *p, uint64_t at, uint64_t *out)
+{
+	if (at < p->begin)
+		return KMS_E_NOTFOUND;
+	uint64_t i = at - p->begin < POSTINGS_WINDOW ? at - p->begin : POSTINGS_WINDOW - 1;
+	for (uint64_t words = i / 64 + 1; words > 0; words--, i = 64 * words - 1) {
+		uint64_t bits = p->recent[words - 1] << (63 - i % 64);
+		if (bits == 0)
+			continue;
+		*out = p->begin + i - (unsigned)__builtin_clzll(bits);
+		return KMS_OK;
+	}
+	return KMS_E_NOTFOUND;
+}
+
+/* All entries of the rows lie before the window. */
+kms_err_t postings_next(postings_t *p, store_txn_t *t, store_order_t order, uint64_t at, uint64_t *out)
+{
+	if (order == STORE_UP) {
+		kms_err_t e = next_in_rows(p, t, order, at, out);
+		return e == KMS_E_NOTFOUND ? next_recent_up(p, at, out) : e;
+	}
+	kms_err_t e = next_recent_down(p, at, out);
+	return e == KMS_E_NOTFOUND ? next_in_rows(p, t, order, at, out) : e;
 }

@@ -5,7 +5,7 @@
 #include "kms-server/audit/internal.h"
 
 #include "common/base/scope.h"
-#include "kms-server/audit/postings.h"
+#include "kms-server/audit/window.h"
 
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@
 
 typedef struct condition {
 	size_t n;
-	postings_t any_of[AUDIT_ANY_OF_MAX];
+	postings_t *any_of;
 } condition_t;
 
 typedef struct hunt {
@@ -21,12 +21,14 @@ typedef struct hunt {
 	bool up;
 	uint32_t budget;
 	size_t n; /* 0: all events */
-	condition_t *condition;
+	condition_t condition[AUDIT_TERMS_MAX];
+	size_t lists;
+	postings_t *list; /* the conditions' own, one after the other */
 } hunt_t;
 
 static void hunt_end(hunt_t *h)
 {
-	free(h->condition);
+	free(h->list);
 }
 
 /* The nearest of the condition's lists. */
@@ -67,18 +69,25 @@ static kms_err_t leap(hunt_t *h, uint64_t *at, bool *agreed)
 	return KMS_OK;
 }
 
+static size_t lists_of(const audit_search_t *s)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < s->n_filters; i++)
+		n += s->filter[i].n < AUDIT_ANY_OF_MAX ? s->filter[i].n : AUDIT_ANY_OF_MAX;
+	return n;
+}
+
 static kms_err_t set_up(hunt_t *h, const audit_search_t *s)
 {
-	if (s->n_filters == 0)
-		return KMS_OK;
-	h->condition = calloc(s->n_filters, sizeof *h->condition);
-	if (h->condition == NULL)
+	h->list = calloc(lists_of(s) + 1, sizeof *h->list);
+	if (h->list == NULL)
 		return KMS_E_NOMEM;
 	for (; h->n < s->n_filters; h->n++) {
 		const audit_filter_t *f = &s->filter[h->n];
 		condition_t *c = &h->condition[h->n];
+		c->any_of = &h->list[h->lists];
 		for (; c->n < f->n && c->n < AUDIT_ANY_OF_MAX; c->n++)
-			KMS_TRY(postings_term(f->kind, f->any_of[c->n], c->any_of[c->n].term));
+			KMS_TRY(postings_term(f->kind, f->any_of[c->n], h->list[h->lists++].term));
 	}
 	return KMS_OK;
 }
@@ -195,6 +204,8 @@ kms_err_t audit_search(const audit_t *a, store_txn_t *t, const audit_search_t *s
 	*more = false;
 	KMS_TRY(set_up(&h, s));
 	KMS_TRY(store_count(t, STORE_LEAVES, &size));
+	if (h.lists > 0)
+		KMS_TRY(window_find(t, size, h.list, h.lists));
 	const bounds_t b = {s->begin, s->end < size ? s->end : size};
 	return b.begin < b.end ? walk_all(a, &h, s, &b, &p) : KMS_OK;
 }

@@ -9,7 +9,7 @@
 
 #define PLACES  15U /* of a log, evenly spread */
 #define REPEATS (PLACES * 13U)
-#define APPENDS 61U
+#define APPENDS 330U /* of 100 events: four of the index's windows */
 #define PAGE    100U
 #define BATCH   100U
 #define EXAMINE 2800U             /* as the server does for a page of 100 */
@@ -37,6 +37,17 @@ static double median(double *v, size_t n)
 static void tell(const char *what, const char *unit, double *small, double *large, size_t n)
 {
 	double s = median(small, n), l = median(large, n);
+	printf("%-52s %9.0f %9.0f %-4s RATIO %.2f\n", what, s, l, unit, l / s);
+}
+
+/* What comes only once in many batches is in the mean and not in the median. */
+static void tell_mean(const char *what, const char *unit, const double *small, const double *large, size_t n)
+{
+	double s = 0, l = 0;
+	for (size_t i = 0; i < n; i++) {
+		s += small[i] / (double)n;
+		l += large[i] / (double)n;
+	}
 	printf("%-52s %9.0f %9.0f %-4s RATIO %.2f\n", what, s, l, unit, l / s);
 }
 
@@ -151,6 +162,9 @@ static kms_err_t batches(biglog_t *small, biglog_t *large)
 	tell("append 100, with both flushes", "us", s.wall, l.wall, APPENDS);
 	tell("append 100, processor time", "us", s.cpu, l.cpu, APPENDS);
 	tell("append 100, written to the file", "KiB", s.kib, l.kib, APPENDS);
+	tell_mean("append 100, mean with both flushes", "us", s.wall, l.wall, APPENDS);
+	tell_mean("append 100, mean processor time", "us", s.cpu, l.cpu, APPENDS);
+	tell_mean("append 100, mean written to the file", "KiB", s.kib, l.kib, APPENDS);
 	return KMS_OK;
 }
 

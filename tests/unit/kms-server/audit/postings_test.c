@@ -4,7 +4,7 @@
 #include "tests/unit/kms-server/audit/log_fixture.h"
 
 /* Long enough for several full blocks, with steps of one, two and three bytes. */
-#define ENTRIES 300U
+#define ENTRIES (4 * POSTINGS_BLOCK + 44)
 
 static uint64_t entry(unsigned i)
 {
@@ -21,6 +21,11 @@ static store_txn_t *write_txn(const log_fixture_t *f)
 static void term_of(const char *text, uint8_t out[POSTINGS_TERM_LEN])
 {
 	MUST(postings_term(AUDIT_NODE, text, out));
+}
+
+static void append_one(store_txn_t *t, const uint8_t term[POSTINGS_TERM_LEN], uint64_t index)
+{
+	MUST(postings_append(t, term, &index, 1));
 }
 
 /* What the list should answer, by looking at all entries. */
@@ -68,7 +73,15 @@ static void check_list(store_txn_t *t, unsigned n)
 
 static void test_next_to_every_place(void **state)
 {
-	static const unsigned sizes[] = {0, 1, 2, 63, 64, 65, 128, 129, ENTRIES};
+	static const unsigned sizes[] = {0,
+					 1,
+					 2,
+					 POSTINGS_BLOCK - 1,
+					 POSTINGS_BLOCK,
+					 POSTINGS_BLOCK + 1,
+					 2 * POSTINGS_BLOCK,
+					 2 * POSTINGS_BLOCK + 1,
+					 ENTRIES};
 	SCOPED(store_abortp) store_txn_t *t = write_txn(*state);
 	uint8_t term[POSTINGS_TERM_LEN], before[POSTINGS_TERM_LEN], after[POSTINGS_TERM_LEN];
 	unsigned n = 0;
@@ -80,34 +93,74 @@ static void test_next_to_every_place(void **state)
 	after[sizeof after - 1]++;
 	for (size_t k = 0; k < COUNT(sizes); k++) {
 		for (; n < sizes[k]; n++) {
-			MUST(postings_put(t, term, entry(n)));
-			MUST(postings_put(t, before, entry(n) + 1));
-			MUST(postings_put(t, after, entry(n) + 1));
+			append_one(t, term, entry(n));
+			append_one(t, before, entry(n) + 1);
+			append_one(t, after, entry(n) + 1);
 		}
 		check_list(t, n);
 	}
 }
 
-static void test_order_and_repeats(void **state)
+/* However the entries come, the rows are the same. */
+static void test_many_at_once(void **state)
 {
-	SCOPED(store_abortp) store_txn_t *t = write_txn(*state);
+	static const unsigned runs[] = {1,
+					POSTINGS_BLOCK - 1,
+					POSTINGS_BLOCK,
+					POSTINGS_BLOCK + 1,
+					2 * POSTINGS_BLOCK,
+					3 * POSTINGS_BLOCK + 7,
+					ENTRIES};
 	uint8_t term[POSTINGS_TERM_LEN];
-	uint64_t got = 0;
-	postings_t p = {.loaded = false};
+	uint64_t all[ENTRIES];
 	term_of("acme/db/n1", term);
-	memcpy(p.term, term, sizeof term);
-	MUST(postings_put(t, term, 7));
-	MUST(postings_put(t, term, 7));
-	assert_int_equal(postings_put(t, term, 6), KMS_E_INTEGRITY);
-	MUST(postings_next(&p, t, STORE_UP, 0, &got));
-	assert_int_equal(got, 7);
-	assert_int_equal(postings_next(&p, t, STORE_UP, 8, &got), KMS_E_NOTFOUND);
-	assert_int_equal(p.newest.n, 1);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		all[i] = entry(i);
+	for (size_t k = 0; k < COUNT(runs); k++) {
+		SCOPED(store_abortp) store_txn_t *t = write_txn(*state);
+		uint64_t rows = 0;
+		for (unsigned i = 0; i < ENTRIES; i += runs[k])
+			MUST(postings_append(t, term, &all[i],
+					     runs[k] < ENTRIES - i ? runs[k] : ENTRIES - i));
+		check_list(t, ENTRIES);
+		MUST(store_count(t, STORE_INDEX, &rows));
+		assert_int_equal(rows, (ENTRIES + POSTINGS_BLOCK - 1) / POSTINGS_BLOCK);
+	}
+}
+
+static void test_order(void **state)
+{
+	static const struct {
+		const char *why;
+		uint64_t index[3];
+		size_t n;
+	} refused[] = {
+		{"the list has it", {7}, 1},
+		{"before the list's last", {6}, 1},
+		{"the same twice", {8, 8}, 2},
+		{"falling", {8, 10, 9}, 3},
+	};
+	uint8_t term[POSTINGS_TERM_LEN];
+	term_of("acme/db/n1", term);
+	for (size_t i = 0; i < COUNT(refused); i++) {
+		SCOPED(store_abortp) store_txn_t *t = write_txn(*state);
+		postings_t p = {.loaded = false};
+		uint64_t got = 0;
+		memcpy(p.term, term, sizeof term);
+		append_one(t, term, 7);
+		if (postings_append(t, term, refused[i].index, refused[i].n) != KMS_E_INTEGRITY)
+			fail_msg("%s: passes", refused[i].why);
+		MUST(postings_next(&p, t, STORE_UP, 0, &got));
+		assert_int_equal(got, 7);
+		assert_int_equal(postings_next(&p, t, STORE_UP, 8, &got), KMS_E_NOTFOUND);
+		assert_int_equal(p.newest.n, 1);
+	}
 }
 
 static void test_damaged_rows(void **state)
 {
-	static const struct {
+	static uint8_t ones[POSTINGS_BLOCK + 1];
+	const struct {
 		const char *what;
 		const char *bytes;
 		size_t n;
@@ -117,23 +170,20 @@ static void test_damaged_rows(void **state)
 		{"a step of nothing", "\x05\x00", 2},
 		{"a number of eleven bytes", "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 11},
 		{"a step beyond the last index", "\x05\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11},
-		{"65 entries",
-		 "\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1"
-		 "\1\1"
-		 "\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1\1",
-		 65},
+		{"an entry more than a block has", (const char *)ones, sizeof ones},
 	};
+	memset(ones, 1, sizeof ones);
 	for (size_t i = 0; i < COUNT(rows_); i++) {
 		SCOPED(store_abortp) store_txn_t *t = write_txn(*state);
 		uint8_t key[1 + POSTINGS_TERM_LEN] = {0};
-		uint64_t got = 0;
+		uint64_t got = 0, next = 1000;
 		postings_t p = {.loaded = false};
 		term_of("acme/db/n1", key + 1);
 		memcpy(p.term, key + 1, POSTINGS_TERM_LEN);
 		MUST(store_put(t, STORE_INDEX, span_of(key, sizeof key),
 			       span_of(rows_[i].bytes, rows_[i].n)));
 		if (postings_next(&p, t, STORE_UP, 0, &got) != KMS_E_INTEGRITY ||
-		    postings_put(t, p.term, 1000) != KMS_E_INTEGRITY)
+		    postings_append(t, p.term, &next, 1) != KMS_E_INTEGRITY)
 			fail_msg("%s passes", rows_[i].what);
 	}
 }
@@ -163,7 +213,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_next_to_every_place, log_setup, log_teardown),
-		cmocka_unit_test_setup_teardown(test_order_and_repeats, log_setup, log_teardown),
+		cmocka_unit_test_setup_teardown(test_many_at_once, log_setup, log_teardown),
+		cmocka_unit_test_setup_teardown(test_order, log_setup, log_teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_rows, log_setup, log_teardown),
 		cmocka_unit_test(test_terms),
 	};

@@ -1,4 +1,5 @@
 #include "common/base/scope.h"
+#include "kms-server/audit/postings.h"
 #include "tests/unit/kms-server/audit/log_fixture.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@ typedef struct row {
 } row_t;
 
 static row_t rows[EVENTS];
+static uint64_t before; /* events before these, about nothing */
 
 static int64_t time_of(unsigned i)
 {
@@ -26,10 +28,12 @@ static int64_t time_of(unsigned i)
 	return t;
 }
 
-static int setup(void **state)
+static int fill(void **state, uint64_t n)
 {
 	assert_int_equal(log_setup(state), 0);
 	log_fixture_t *f = *state;
+	before = n;
+	log_grow(f, n, 1024);
 	for (unsigned i = 0; i < EVENTS; i++) {
 		row_t *r = &rows[i];
 		char text[32];
@@ -49,6 +53,17 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup(void **state)
+{
+	return fill(state, 0);
+}
+
+/* The first half of the events is in the index's lists, the second in its window. */
+static int setup_halves(void **state)
+{
+	return fill(state, POSTINGS_WINDOW - EVENTS / 2);
+}
+
 typedef struct found {
 	uint64_t index[EVENTS];
 	size_t n, stop_at;
@@ -58,6 +73,8 @@ static kms_err_t take(void *ctx, uint64_t index, span_t bytes, bool *go_on)
 {
 	found_t *f = ctx;
 	char want[32];
+	assert_true(index >= before);
+	index -= before;
 	(void)snprintf(want, sizeof want, "%llu", (unsigned long long)index);
 	assert_true(span_eq(bytes, span_str(want)));
 	if (f->n == f->stop_at) {
@@ -114,6 +131,8 @@ static void run(log_fixture_t *f, audit_search_t s, uint32_t examine, size_t pag
 	got = (found_t){.stop_at = SIZE_MAX};
 	bool more = true;
 	s.examine = examine;
+	s.begin += before;
+	s.end += before;
 	MUST(store_begin_read(f->store, &t));
 	for (unsigned pages = 0; more; pages++) {
 		uint64_t next = 0;
@@ -188,7 +207,11 @@ static void test_budget(void **state)
 {
 	log_fixture_t *f = *state;
 	SCOPED(store_abortp) store_txn_t *t = NULL;
-	audit_search_t s = {.to_ms = INT64_MAX, .end = EVENTS, .ascending = true, .examine = 20};
+	audit_search_t s = {.to_ms = INT64_MAX,
+			    .begin = before,
+			    .end = before + EVENTS,
+			    .ascending = true,
+			    .examine = 20};
 	static found_t got;
 	uint64_t next = 0;
 	bool more = false;
@@ -205,7 +228,7 @@ static void test_budget(void **state)
 	s.filter[2] = one(AUDIT_FAILURE, "");
 	s.n_filters = 3;
 	MUST(audit_search(f->audit, t, &s, take, &got, &next, &more));
-	assert_true(more && next > 0 && next < EVENTS);
+	assert_true(more && next > before && next < before + EVENTS);
 }
 
 /* The coarse time index survives a restart, and the step back that it has seen. */
@@ -267,7 +290,11 @@ static void test_pages_are_full_after_a_correction(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, log_teardown)
+#define T(f)                                                                                                 \
+	cmocka_unit_test_setup_teardown(f, setup, log_teardown),                                             \
+	{                                                                                                    \
+#f " in lists and window", f, setup_halves, log_teardown, NULL                               \
+	}
 	const struct CMUnitTest tests[] = {
 		T(test_combinations),
 		T(test_any_of),

@@ -243,6 +243,8 @@ static void an_unknown_schema_is_refused(void **state)
 		uint8_t v[5];
 		size_t n;
 	} rows[] = {{{0, 0, 0, 1}, 4},
+		    {{0, 0, 0, LMDB_STORE_SCHEMA - 1}, 4},
+		    {{0, 0, 0, LMDB_STORE_SCHEMA + 1}, 4},
 		    {{0, 0, 0, 0}, 4},
 		    {{1, 0, 0, LMDB_STORE_SCHEMA}, 4},
 		    {{0, 0, 1}, 3},
