@@ -4,6 +4,7 @@
 
 #include "common/base/scope.h"
 #include "common/crypto/x509_internal.h"
+#include "tests/unit/common/crypto/issuer.h"
 
 #include <openssl/pem.h>
 #include <pthread.h>
@@ -17,35 +18,18 @@ static const int64_t now = INT64_C(1700000000000);
 static const int64_t hour = INT64_C(3600000);
 static const int64_t year = INT64_C(365) * 24 * 3600000;
 
-typedef struct setup {
-	secret_t *ca_key, *key;
-	buf_t ca_pem, csr;
-	x509_ca_t *ca;
-} setup_t;
-
-static setup_t S;
+static issuer_t S;
 
 static int set_up(void **state)
 {
 	(void)state;
-	kms_err_t e = x509_ca_new("test.example", now - 24 * hour, 100 * year, &S.ca_key, &S.ca_pem);
-	if (e == KMS_OK)
-		e = x509_ca_load(buf_span(&S.ca_pem), &S.ca, NULL);
-	if (e == KMS_OK)
-		e = x509_key_new(&S.key);
-	if (e == KMS_OK)
-		e = x509_csr_new(S.key, &S.csr);
-	return e == KMS_OK ? 0 : -1;
+	return issuer_make(&S, now - 24 * hour, 100 * year);
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	x509_ca_freep(&S.ca);
-	secret_freep(&S.ca_key);
-	secret_freep(&S.key);
-	buf_free(&S.ca_pem);
-	buf_free(&S.csr);
+	issuer_free(&S);
 	return 0;
 }
 
