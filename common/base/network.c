@@ -7,14 +7,14 @@
 
 static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
-static bool is_v4(const uint8_t addr[NETWORK_ADDR_LEN])
+bool network_is_v4(const uint8_t addr[NETWORK_ADDR_LEN])
 {
 	return memcmp(addr, v4_mapped, sizeof v4_mapped) == 0;
 }
 
 static bool is_v4_network(const network_t *n)
 {
-	return n->bits >= V4_BITS && is_v4(n->addr);
+	return n->bits >= V4_BITS && network_is_v4(n->addr);
 }
 
 kms_err_t network_addr(span_t text, uint8_t out[NETWORK_ADDR_LEN])
@@ -34,7 +34,7 @@ kms_err_t network_addr(span_t text, uint8_t out[NETWORK_ADDR_LEN])
 
 void network_addr_format(const uint8_t addr[NETWORK_ADDR_LEN], char *out)
 {
-	bool v4 = is_v4(addr);
+	bool v4 = network_is_v4(addr);
 	/* cannot fail: the families are known and the text has room */
 	if (inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? addr + sizeof v4_mapped : addr, out, NETWORK_ADDR_CAP) ==
 	    NULL)
@@ -130,7 +130,7 @@ void network_format(const network_t *n, char *out)
 bool network_contains(const network_t *n, const uint8_t addr[NETWORK_ADDR_LEN])
 {
 	network_t at = {.bits = n->bits};
-	if (is_v4(addr) != is_v4_network(n))
+	if (network_is_v4(addr) != is_v4_network(n))
 		return false;
 	memcpy(at.addr, addr, sizeof at.addr);
 	(void)mask(&at);

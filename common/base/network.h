@@ -25,6 +25,7 @@ typedef struct networks {
 
 /* The text of an IPv4 or IPv6 address, and nothing around it (no prefix, port, zone or blank). */
 KMS_MUST network_addr(span_t text, uint8_t out[NETWORK_ADDR_LEN]);
+bool network_is_v4(const uint8_t addr[NETWORK_ADDR_LEN]);
 /* The other way; out holds NETWORK_ADDR_CAP bytes. A mapped address is written as IPv4. */
 void network_addr_format(const uint8_t addr[NETWORK_ADDR_LEN], char *out);
 

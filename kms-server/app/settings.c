@@ -10,6 +10,8 @@ static const conf_setting_t table[] = {
 	{"dir", "CLAVIGER_DIR", CONF_TEXT, 0, 512, NULL, "DIR", "the server's folder"},
 	{"listen", "CLAVIGER_LISTEN", CONF_TEXT, 0, 512, "127.0.0.1:8443", "ADDR:PORT",
 	 "where to listen: IP literals, several with ',' between; port 0 picks one"},
+	{"proxy-from", "CLAVIGER_PROXY_FROM", CONF_TEXT, 0, 2048, NULL, "CIDR",
+	 "bastions, several networks with ',' between: they must send the PROXY protocol, version 2"},
 	{"operator-networks", "CLAVIGER_OPERATOR_NETWORKS", CONF_TEXT, 0, 2048, NULL, "CIDR",
 	 "networks that operators may come from, several with ',' between; without it from anywhere"},
 	{"seal-keyfile", NULL, CONF_TEXT, 0, 1000, NULL, "PATH",
@@ -114,6 +116,24 @@ kms_err_t settings_load(settings_verb_t verb, int argc, char **argv, size_t word
 				 keyfile);
 	*out = TAKE(c);
 	return KMS_OK;
+}
+
+kms_err_t settings_bastions(const conf_t *conf, networks_t *out, diag_t *why)
+{
+	networks_t list;
+	KMS_TRY(networks_parse("proxy-from", conf_text(conf, "proxy-from"), &list, why));
+	for (size_t i = 0; i < list.n; i++)
+		if (list.list[i].bits == 0 || (list.list[i].bits == 96 && network_is_v4(list.list[i].addr)))
+			return diag_fail(why, KMS_E_INVALID,
+					 "proxy-from: 0.0.0.0/0 and ::/0 would let everybody speak for "
+					 "everybody: list the bastions' own addresses");
+	*out = list;
+	return KMS_OK;
+}
+
+kms_err_t settings_operator_networks(const conf_t *conf, networks_t *out, diag_t *why)
+{
+	return networks_parse("operator-networks", conf_text(conf, "operator-networks"), out, why);
 }
 
 void settings_help(FILE *out)

@@ -134,7 +134,8 @@ static kms_err_t check_config(const conf_t *conf, diag_t *why)
 	KMS_TRY(check_listen(conf_text(conf, "listen"), why));
 	KMS_TRY(monitor_check(conf_text(conf, "metrics-listen"), why));
 	networks_t networks;
-	KMS_TRY(networks_parse("operator-networks", conf_text(conf, "operator-networks"), &networks, why));
+	KMS_TRY(settings_bastions(conf, &networks, why));
+	KMS_TRY(settings_operator_networks(conf, &networks, why));
 	if (conf_number(conf, "max-per-source") > conf_number(conf, "max-connections"))
 		return diag_fail(why, KMS_E_INVALID, "max-per-source is greater than max-connections");
 	KMS_TRY(export_check(&exports, why));
@@ -275,8 +276,7 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 			    .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
 			    .commit_each = conf_bool(conf, "commit-each"),
 			    .metrics = r->metrics};
-	KMS_TRY(networks_parse("operator-networks", conf_text(conf, "operator-networks"),
-			       &o.operator_networks, why));
+	KMS_TRY(settings_operator_networks(conf, &o.operator_networks, why));
 	if (o.operator_networks.n == 0)
 		log_notice("operators may come from any address: operator-networks is not set");
 	KMS_TRY(x509_ca_load(buf_span(&r->files.ca), &r->ca, why));
@@ -295,7 +295,7 @@ static kms_err_t start_export(const conf_t *conf, running_t *r, diag_t *why)
 
 static kms_err_t start_http(const conf_t *conf, running_t *r, diag_t *why)
 {
-	const http_options_t o = {
+	http_options_t o = {
 		.core = r->core,
 		.clock = clock_system(),
 		.ca = r->ca,
@@ -310,6 +310,7 @@ static kms_err_t start_http(const conf_t *conf, running_t *r, diag_t *why)
 		.threads = (uint32_t)conf_number(conf, "threads"),
 		.metrics = r->metrics,
 	};
+	KMS_TRY(settings_bastions(conf, &o.proxy_from, why));
 	KMS_TRY(http_server_start(&o, &r->http, why));
 	/* GnuTLS has its own copy now */
 	secret_freep(&r->files.key);

@@ -332,6 +332,9 @@ static void write_counts(const metrics_t *m, buf_t *out)
 		get(&m->counters[METRICS_CONNECTIONS]));
 	counter(out, "claviger_connections_refused_total", "Connections closed unserved, over a limit.",
 		get(&m->counters[METRICS_CONNECTIONS_REFUSED]));
+	counter(out, "claviger_proxy_headers_refused_total",
+		"Connections of bastions closed for want of a good PROXY header.",
+		get(&m->counters[METRICS_PROXY_REFUSED]));
 	counter(out, "claviger_refusals_delayed_total",
 		"Refusals of callers without an accepted certificate that were held back, since these were "
 		"many.",

@@ -59,6 +59,7 @@ void metrics_commit(metrics_t *m, metrics_commit_t how, size_t requests, uint64_
 typedef enum metrics_counter {
 	METRICS_CONNECTIONS,         /* accepted */
 	METRICS_CONNECTIONS_REFUSED, /* over a limit, closed unserved */
+	METRICS_PROXY_REFUSED,       /* of a listed bastion, without a good PROXY header */
 	METRICS_REFUSALS_DELAYED,    /* waited for their turn: kms-server/http/late.h */
 	METRICS_HANDSHAKES_FAILED,   /* ended before the handshake did */
 	METRICS_COUNTERS

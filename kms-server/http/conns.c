@@ -3,8 +3,6 @@
 #include "common/base/scope.h"
 #include "common/base/steady.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -12,7 +10,8 @@
 
 typedef struct source {
 	struct source *next;
-	uint8_t net[16]; /* IPv4 mapped into IPv6, or the /64 */
+	uint8_t net[NETWORK_ADDR_LEN]; /* IPv4 mapped into IPv6, or the /64 */
+	bool bastion;                  /* counts those that it speaks for; its own are another source's */
 	uint32_t count;
 } source_t;
 
@@ -25,6 +24,7 @@ typedef struct slot {
 	conn_phase_t phase;
 	int64_t since_ms, deadline_ms; /* CLOCK_MONOTONIC */
 	source_t *source;
+	source_t *bastion; /* NULL: nobody spoke for the caller */
 } slot_t;
 
 struct conns {
@@ -70,53 +70,12 @@ void conns_freep(conns_t **c)
 
 /* --- sources --- */
 
-typedef struct origin {
-	uint8_t net[16];
-	bool loopback;
-} origin_t;
-
-static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
-static void origin_v4(const uint8_t addr[4], caller_t *who, origin_t *out)
+/* Whoever has one address of a /64 usually has them all. */
+static void net_of(const endpoint_t *e, uint8_t out[NETWORK_ADDR_LEN])
 {
-	memcpy(out->net, v4_mapped, sizeof v4_mapped);
-	memcpy(out->net + sizeof v4_mapped, addr, 4);
-	out->loopback = addr[0] == 127;
-	(void)inet_ntop(AF_INET, addr, who->ip, sizeof who->ip);
-}
-
-static void origin_v6(const struct in6_addr *addr, caller_t *who, origin_t *out)
-{
-	/* a dual-stack socket shows IPv4 peers in mapped form: one peer must not have two names */
-	if (IN6_IS_ADDR_V4MAPPED(addr)) {
-		origin_v4(addr->s6_addr + 12, who, out);
-		return;
-	}
-	memset(out->net, 0, sizeof out->net);
-	memcpy(out->net, addr->s6_addr, 8); /* whoever has one address of a /64 usually has them all */
-	out->loopback = IN6_IS_ADDR_LOOPBACK(addr);
-	(void)inet_ntop(AF_INET6, addr, who->ip, sizeof who->ip);
-}
-
-static kms_err_t origin_of(const struct sockaddr_storage *from, caller_t *who, origin_t *out)
-{
-	if (from->ss_family == AF_INET) {
-		struct sockaddr_in a;
-		memcpy(&a, from, sizeof a);
-		uint8_t addr[4];
-		memcpy(addr, &a.sin_addr, sizeof addr);
-		origin_v4(addr, who, out);
-		who->port = ntohs(a.sin_port);
-		return KMS_OK;
-	}
-	if (from->ss_family == AF_INET6) {
-		struct sockaddr_in6 a;
-		memcpy(&a, from, sizeof a);
-		origin_v6(&a.sin6_addr, who, out);
-		who->port = ntohs(a.sin6_port);
-		return KMS_OK;
-	}
-	return KMS_E_INVALID;
+	memcpy(out, e->addr, NETWORK_ADDR_LEN);
+	if (!network_is_v4(e->addr))
+		memset(out + 8, 0, 8);
 }
 
 static source_t **source_bucket(conns_t *c, const uint8_t net[16])
@@ -128,21 +87,24 @@ static source_t **source_bucket(conns_t *c, const uint8_t net[16])
 	return &c->sources[h & (SOURCES - 1)];
 }
 
-static kms_err_t source_take(conns_t *c, const origin_t *from, source_t **out)
+static kms_err_t source_take(conns_t *c, const endpoint_t *from, bool bastion, uint32_t most, source_t **out)
 {
-	source_t **bucket = source_bucket(c, from->net);
+	uint8_t net[NETWORK_ADDR_LEN];
+	net_of(from, net);
+	source_t **bucket = source_bucket(c, net);
 	source_t *s = *bucket;
-	while (s != NULL && memcmp(s->net, from->net, sizeof s->net) != 0)
+	while (s != NULL && (s->bastion != bastion || memcmp(s->net, net, sizeof net) != 0))
 		s = s->next;
 	if (s == NULL) {
 		s = calloc(1, sizeof *s);
 		if (s == NULL)
 			return KMS_E_NOMEM;
-		memcpy(s->net, from->net, sizeof s->net);
+		memcpy(s->net, net, sizeof net);
+		s->bastion = bastion;
 		s->next = *bucket;
 		*bucket = s;
 	}
-	if (s->count >= (from->loopback ? c->limits.all : c->limits.per_source))
+	if (s->count >= most)
 		return KMS_E_FULL;
 	s->count++;
 	*out = s;
@@ -172,6 +134,8 @@ static void slot_drop(conns_t *c, slot_t *s)
 	c->by_fd[s->fd] = NULL;
 	c->open--;
 	source_give(c, s->source);
+	if (s->bastion != NULL)
+		source_give(c, s->bastion);
 	free(s);
 }
 
@@ -228,18 +192,39 @@ static void slot_phase(conns_t *c, slot_t *s, conn_phase_t phase)
 	}
 }
 
-static kms_err_t slot_new(conns_t *c, int fd, const struct sockaddr_storage *from)
+/* Our own loopback may have all; a bastion's word for loopback is not that. */
+static kms_err_t slot_sources(conns_t *c, slot_t *s, const endpoint_t *client, const endpoint_t *bastion)
+{
+	const conns_limits_t *l = &c->limits;
+	if (bastion == NULL)
+		return source_take(c, client, false, endpoint_is_loopback(client) ? l->all : l->per_source,
+				   &s->source);
+	KMS_TRY(source_take(c, client, false, l->per_source, &s->source));
+	kms_err_t e = source_take(c, bastion, true, l->all - l->all / 4, &s->bastion);
+	if (e != KMS_OK)
+		source_give(c, s->source);
+	return e;
+}
+
+static void caller_of(const endpoint_t *client, const endpoint_t *bastion, caller_t *who)
+{
+	network_addr_format(client->addr, who->ip);
+	who->port = client->port;
+	if (bastion != NULL)
+		network_addr_format(bastion->addr, who->via);
+}
+
+static kms_err_t slot_new(conns_t *c, int fd, const endpoint_t *client, const endpoint_t *bastion)
 {
 	SCOPED(freep) slot_t *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return KMS_E_NOMEM;
-	origin_t origin;
-	KMS_TRY(origin_of(from, &s->conn.caller, &origin));
+	caller_of(client, bastion, &s->conn.caller);
 	KMS_TRY(table_grow(c, fd));
 	/* the same number again without a close in between: that socket was given up without a word */
 	if (c->by_fd[fd] != NULL)
 		slot_drop(c, c->by_fd[fd]);
-	KMS_TRY(source_take(c, &origin, &s->source));
+	KMS_TRY(slot_sources(c, s, client, bastion));
 	s->fd = fd;
 	s->cookie = socket_cookie(fd);
 	slot_phase(c, s, CONN_HANDSHAKE);
@@ -250,10 +235,10 @@ static kms_err_t slot_new(conns_t *c, int fd, const struct sockaddr_storage *fro
 
 /* --- public --- */
 
-bool conns_room(conns_t *c)
+bool conns_room(conns_t *c, size_t besides)
 {
 	(void)pthread_mutex_lock(&c->lock);
-	bool room = c->open < c->limits.all;
+	bool room = c->open + besides < c->limits.all;
 	(void)pthread_mutex_unlock(&c->lock);
 	return room;
 }
@@ -293,10 +278,10 @@ bool conns_shed(conns_t *c)
 	return s != NULL;
 }
 
-kms_err_t conns_admit(conns_t *c, int fd, const struct sockaddr_storage *from)
+kms_err_t conns_admit(conns_t *c, int fd, const endpoint_t *client, const endpoint_t *bastion)
 {
 	(void)pthread_mutex_lock(&c->lock);
-	kms_err_t e = slot_new(c, fd, from);
+	kms_err_t e = slot_new(c, fd, client, bastion);
 	(void)pthread_mutex_unlock(&c->lock);
 	metrics_count(c->limits.metrics, e == KMS_OK ? METRICS_CONNECTIONS : METRICS_CONNECTIONS_REFUSED);
 	return e;

@@ -9,9 +9,8 @@
 #define CLAVIGER_KMS_SERVER_HTTP_CONNS_H
 
 #include "kms-server/core/core.h"
+#include "kms-server/http/endpoint.h"
 #include "kms-server/http/parking.h"
-
-#include <sys/socket.h>
 
 typedef struct conns conns_t;
 
@@ -25,14 +24,15 @@ typedef enum conn_phase {
 } conn_phase_t;
 
 typedef struct conn {
-	caller_t caller; /* ip and port from the start; the rest once the handshake is over */
+	caller_t caller; /* ip, port and via from the start; the rest once the handshake is over */
 	bool known;      /* the caller's certificate has been looked at */
 	park_t park;
 } conn_t;
 
 typedef struct conns_limits {
 	uint32_t all;
-	uint32_t per_source; /* an IPv4 address or an IPv6 /64; loopback may have all */
+	uint32_t per_source; /* an IPv4 address or an IPv6 /64; loopback may have all, unless a bastion says
+				that it speaks for it */
 	uint32_t request_ms;
 	uint32_t idle_ms;
 	metrics_t *metrics; /* borrowed; NULL: nothing is counted */
@@ -42,8 +42,9 @@ KMS_MUST conns_new(const conns_limits_t *limits, conns_t **out);
 /* Every connection must be closed already. */
 void conns_freep(conns_t **c);
 
-/* True when no more than the limit are open: then conns_admit may be called. */
-bool conns_room(conns_t *c);
+/* True when no more than the limit are open, with those `besides` that are not admitted yet: then conns_admit
+ * may be called. */
+bool conns_room(conns_t *c, size_t besides);
 /* Shuts down one connection, so that a new one finds room: the one that has been idle longest, or else one
  * that does not get on, with its handshake first, then with its request or with reading its answer. False:
  * there is none. */
@@ -51,8 +52,10 @@ bool conns_room(conns_t *c);
 #define CONNS_SLOW_MS      3000
 bool conns_shed(conns_t *c);
 
-/* Takes note of a connection just accepted. FULL: too many from this source. INVALID: not an IP address. */
-KMS_MUST conns_admit(conns_t *c, int fd, const struct sockaddr_storage *from);
+/* Takes note of a connection just accepted: whose it is, and the bastion that said so (NULL: it is the TCP
+ * peer's). FULL: too many from this source, or three quarters of all are this bastion's already: whoever
+ * comes to the server itself still finds room. */
+KMS_MUST conns_admit(conns_t *c, int fd, const endpoint_t *client, const endpoint_t *bastion);
 /* Undoes it, when the socket was given back before it was ever served. */
 void conns_forget(conns_t *c, int fd);
 /* The note made for this socket, now served; NULL when there is none. Valid until conns_close. */

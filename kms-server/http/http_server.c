@@ -224,7 +224,13 @@ kms_err_t http_server_start(const http_options_t *options, http_server_t **out, 
 	KMS_TRY(parking_new(&s->parking, why));
 	KMS_TRY(late_new(o.strangers_rate, LATE_MS, &s->edge.late, why));
 	KMS_TRY(daemon_new(&o, s, why));
-	KMS_TRY(acceptor_start(o.listen, s->edge.conns, add_socket, s, &s->acceptor, why));
+	const acceptor_options_t accept = {.listen = o.listen,
+					   .proxy_from = o.proxy_from,
+					   .conns = s->edge.conns,
+					   .metrics = o.metrics,
+					   .add = add_socket,
+					   .ctx = s};
+	KMS_TRY(acceptor_start(&accept, &s->acceptor, why));
 	*out = TAKE(s);
 	return KMS_OK;
 }

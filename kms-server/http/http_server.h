@@ -14,6 +14,7 @@ typedef struct http_options {
 	span_t ca_pem;            /* what clients are told to have a certificate of */
 	span_t cert_pem;          /* the server's certificate (chain) */
 	const secret_t *key_pem;  /* needed during http_server_start only */
+	networks_t proxy_from;    /* bastions: their connections begin with a PROXY header, version 2 */
 	const char *listen;       /* "127.0.0.1:8443", "[::1]:8443"; several with ',' between */
 	uint32_t max_connections; /* 0: 4096 */
 	uint32_t max_per_source;  /* 0: 256; loopback may have max_connections */

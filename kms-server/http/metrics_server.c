@@ -39,8 +39,10 @@ static conn_t *begin_connection(metrics_server_t *s, struct MHD_Connection *mhd)
 	memcpy(&sa, from->client_addr,
 	       from->client_addr->sa_family == AF_INET ? sizeof(struct sockaddr_in)
 						       : sizeof(struct sockaddr_in6));
-	return conns_admit(s->conns, fd->connect_fd, &sa) == KMS_OK ? conns_adopt(s->conns, fd->connect_fd)
-								    : NULL;
+	endpoint_t peer;
+	bool ok = endpoint_of(&sa, &peer) == KMS_OK &&
+		  conns_admit(s->conns, fd->connect_fd, &peer, NULL) == KMS_OK;
+	return ok ? conns_adopt(s->conns, fd->connect_fd) : NULL;
 }
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,

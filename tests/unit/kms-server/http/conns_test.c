@@ -3,8 +3,6 @@
 #include "common/base/scope.h"
 #include "common/base/steady.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/socket.h>
@@ -12,16 +10,11 @@
 
 #include <cmocka.h>
 
-static struct sockaddr_storage from(const char *ip)
+static endpoint_t from(const char *ip)
 {
-	struct sockaddr_storage sa = {.ss_family = AF_UNSPEC};
-	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(4711)};
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(4711)};
-	if (inet_pton(AF_INET, ip, &v4.sin_addr) == 1)
-		memcpy(&sa, &v4, sizeof v4);
-	else if (inet_pton(AF_INET6, ip, &v6.sin6_addr) == 1)
-		memcpy(&sa, &v6, sizeof v6);
-	return sa;
+	endpoint_t e = {.port = 4711};
+	assert_int_equal(network_addr(span_str(ip), e.addr), KMS_OK);
+	return e;
 }
 
 typedef struct pair {
@@ -49,8 +42,14 @@ static bool ended(pair_t p)
 
 static kms_err_t admit(conns_t *c, pair_t p, const char *ip)
 {
-	struct sockaddr_storage sa = from(ip);
-	return conns_admit(c, p.ours, &sa);
+	endpoint_t client = from(ip);
+	return conns_admit(c, p.ours, &client, NULL);
+}
+
+static kms_err_t admit_via(conns_t *c, pair_t p, const char *ip, const char *via)
+{
+	endpoint_t client = from(ip), bastion = from(via);
+	return conns_admit(c, p.ours, &client, &bastion);
 }
 
 typedef struct source_row {
@@ -91,20 +90,79 @@ static void test_sources(void **state)
 	}
 }
 
-static void test_not_an_address(void **state)
+static void test_nothing_was_admitted(void **state)
 {
 	(void)state;
 	const conns_limits_t limits = {.all = 4, .per_source = 1, .request_ms = 1000, .idle_ms = 1000};
 	SCOPED(conns_freep) conns_t *c = NULL;
 	assert_int_equal(conns_new(&limits, &c), KMS_OK);
-	pair_t a = pair_new();
-	assert_int_equal(admit(c, a, "no address"), KMS_E_INVALID);
-	assert_null(conns_adopt(c, a.ours));
+	assert_null(conns_adopt(c, 0));
 	assert_null(conns_adopt(c, 1000000));
-	pair_end(a);
 }
 
-static void test_caller_is_the_tcp_peer(void **state)
+typedef struct bastion_row {
+	const char *first, *via, *second, *via2;
+	kms_err_t want; /* of the second, with one allowed from each source */
+	const char *reason;
+} bastion_row_t;
+
+static const bastion_row_t behind[] = {
+	{"192.0.2.1", "10.0.0.1", "192.0.2.1", "10.0.0.1", KMS_E_FULL, "the same caller"},
+	{"192.0.2.1", "10.0.0.1", "192.0.2.2", "10.0.0.1", KMS_OK, "another caller of the same bastion"},
+	{"192.0.2.1", "10.0.0.1", "192.0.2.1", "10.0.0.2", KMS_E_FULL, "the same caller by another bastion"},
+	{"192.0.2.1", "10.0.0.1", "192.0.2.1", NULL, KMS_E_FULL, "the same caller by itself"},
+	{"192.0.2.1", "10.0.0.1", "10.0.0.1", NULL, KMS_OK, "the bastion itself"},
+	{"127.0.0.1", "10.0.0.1", "127.0.0.1", "10.0.0.1", KMS_E_FULL, "somebody else's loopback"},
+	{"::1", "127.0.0.1", "::1", "127.0.0.1", KMS_E_FULL, "loopback behind our own"},
+};
+
+static void test_sources_behind_bastions(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof behind / sizeof behind[0]; i++) {
+		const bastion_row_t *r = &behind[i];
+		const conns_limits_t limits = {
+			.all = 8, .per_source = 1, .request_ms = 1000, .idle_ms = 1000};
+		SCOPED(conns_freep) conns_t *c = NULL;
+		assert_int_equal(conns_new(&limits, &c), KMS_OK);
+		pair_t a = pair_new(), b = pair_new();
+		assert_int_equal(admit_via(c, a, r->first, r->via), KMS_OK);
+		kms_err_t e = r->via2 != NULL ? admit_via(c, b, r->second, r->via2) : admit(c, b, r->second);
+		if (e != r->want)
+			fail_msg("%s: %d", r->reason, e);
+		pair_end(a);
+		pair_end(b);
+	}
+}
+
+/* Three quarters are what a bastion may have, whomever it speaks for: a refusal leaves no count behind. */
+static void test_a_bastion_leaves_room(void **state)
+{
+	(void)state;
+	const conns_limits_t limits = {.all = 8, .per_source = 2, .request_ms = 1000, .idle_ms = 1000};
+	SCOPED(conns_freep) conns_t *c = NULL;
+	assert_int_equal(conns_new(&limits, &c), KMS_OK);
+	pair_t p[8];
+	char ip[32];
+	for (unsigned i = 0; i < 6; i++) {
+		p[i] = pair_new();
+		(void)snprintf(ip, sizeof ip, "192.0.2.%u", i);
+		assert_int_equal(admit_via(c, p[i], ip, "127.0.0.1"), KMS_OK);
+	}
+	p[6] = pair_new();
+	p[7] = pair_new();
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(admit_via(c, p[6], "192.0.2.77", "127.0.0.1"), KMS_E_FULL);
+	assert_int_equal(conns_open(c), 6);
+	assert_int_equal(admit(c, p[6], "192.0.2.77"), KMS_OK);
+	assert_int_equal(admit_via(c, p[7], "192.0.2.77", "127.0.0.2"), KMS_OK);
+	conns_close(c, conns_adopt(c, p[0].ours));
+	assert_int_equal(admit_via(c, p[0], "192.0.2.78", "127.0.0.1"), KMS_OK);
+	for (unsigned i = 0; i < 8; i++)
+		pair_end(p[i]);
+}
+
+static void test_caller_is_the_tcp_peer_or_whom_it_speaks_for(void **state)
 {
 	(void)state;
 	const conns_limits_t limits = {.all = 4, .per_source = 4, .request_ms = 1000, .idle_ms = 1000};
@@ -116,6 +174,13 @@ static void test_caller_is_the_tcp_peer(void **state)
 	assert_string_equal(conn->caller.ip, "192.0.2.7");
 	assert_int_equal(conn->caller.port, 4711);
 	assert_int_equal(conn->caller.kind, CALLER_NONE);
+	assert_string_equal(conn->caller.via, "");
+	conns_close(c, conn);
+	assert_int_equal(admit_via(c, a, "2001:db8::7", "::ffff:10.0.0.1"), KMS_OK);
+	conn = conns_adopt(c, a.ours);
+	assert_string_equal(conn->caller.ip, "2001:db8::7");
+	assert_int_equal(conn->caller.port, 4711);
+	assert_string_equal(conn->caller.via, "10.0.0.1");
 	conns_close(c, conn);
 	pair_end(a);
 }
@@ -127,10 +192,12 @@ static void test_room_and_shedding(void **state)
 	SCOPED(conns_freep) conns_t *c = NULL;
 	assert_int_equal(conns_new(&limits, &c), KMS_OK);
 	pair_t a = pair_new(), b = pair_new();
-	assert_true(conns_room(c));
+	assert_true(conns_room(c, 0));
+	assert_true(conns_room(c, 1));
+	assert_false(conns_room(c, 2));
 	assert_int_equal(admit(c, a, "192.0.2.1"), KMS_OK);
 	assert_int_equal(admit(c, b, "192.0.2.2"), KMS_OK);
-	assert_false(conns_room(c));
+	assert_false(conns_room(c, 0));
 	assert_false(conns_shed(c)); /* both are at work */
 	conns_phase(c, conns_adopt(c, b.ours), CONN_IDLE);
 	assert_true(conns_shed(c));
@@ -195,8 +262,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sources),
-		cmocka_unit_test(test_not_an_address),
-		cmocka_unit_test(test_caller_is_the_tcp_peer),
+		cmocka_unit_test(test_nothing_was_admitted),
+		cmocka_unit_test(test_sources_behind_bastions),
+		cmocka_unit_test(test_a_bastion_leaves_room),
+		cmocka_unit_test(test_caller_is_the_tcp_peer_or_whom_it_speaks_for),
 		cmocka_unit_test(test_room_and_shedding),
 		cmocka_unit_test(test_deadlines),
 		cmocka_unit_test(test_reused_number),
