@@ -278,6 +278,16 @@ bool audit_wait(audit_t *a, uint64_t size, unsigned timeout_ms)
 	return grown;
 }
 
+void audit_hurry(audit_t *a)
+{
+	atomic_fetch_add(&a->hurried, 1);
+}
+
+unsigned audit_hurried(const audit_t *a)
+{
+	return atomic_load(&((audit_t *)(uintptr_t)a)->hurried);
+}
+
 void audit_wake(audit_t *a)
 {
 	(void)pthread_mutex_lock(&a->lock);

@@ -7,6 +7,7 @@
 #include "kms-server/ports/audit.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 /* In STORE_META: how many events, from 0 on, have left the store for the archive (u64). */
 #define ARCHIVED_KEY "log.archived"
@@ -28,6 +29,7 @@ struct audit {
 	uint64_t cosigned_size;
 	buf_t cosigned;
 	bool woken;
+	atomic_uint hurried;
 	size_t n_parties;
 	audit_party_t party[AUDIT_PARTIES_MAX];
 };

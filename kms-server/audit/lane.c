@@ -21,6 +21,7 @@
 #define STOP_MS        1900
 #define MARKS          16U
 #define REPEAT_MS      30000
+#define HURRY_MS       100U /* how soon a pause ends once the log is in a hurry */
 
 /* A batch that was sent, for sinks that repeat. */
 typedef struct mark {
@@ -50,6 +51,8 @@ struct lane {
 	unsigned failures;
 	mark_t mark[MARKS];
 	size_t n_marks;
+	unsigned hurried; /* how often the log was in a hurry, as far as this lane knows */
+	bool flush;       /* and what is delivered has yet to be made durable for it */
 	batch_t batch;
 	/* shared */
 	atomic_bool stop;     /* the sink's I/O is given up */
@@ -145,6 +148,20 @@ static kms_err_t read_batch(lane_t *l, uint64_t size, diag_t *why)
 	return e;
 }
 
+/* Whether the log has been in a hurry since it was last asked. */
+static bool hurry(lane_t *l)
+{
+	unsigned n = l->hurried;
+	if (!port_begin(l))
+		return false;
+	n = audit_hurried(l->audit);
+	port_end(l);
+	bool yes = n != l->hurried;
+	l->hurried = n;
+	l->flush |= yes;
+	return yes;
+}
+
 /* --- waiting --- */
 
 static bool ending(lane_t *l)
@@ -168,6 +185,19 @@ static bool sleep_ms(lane_t *l, uint32_t ms)
 	return go_on;
 }
 
+/* Between two attempts. */
+static bool pause_ms(lane_t *l, uint32_t ms)
+{
+	while (ms > HURRY_MS) {
+		if (!sleep_ms(l, HURRY_MS))
+			return false;
+		if (hurry(l))
+			return true;
+		ms -= HURRY_MS;
+	}
+	return sleep_ms(l, ms);
+}
+
 static void wait_for_events(lane_t *l)
 {
 	if (!port_begin(l))
@@ -175,7 +205,7 @@ static void wait_for_events(lane_t *l)
 	bool grown = audit_wait(l->audit, l->next, WAIT_MS);
 	port_end(l);
 	/* also when the log's waits were ended for good: not to ask without a pause */
-	if (!grown || log_size(l) - l->next < LANE_BATCH_EVENTS)
+	if (!grown || (log_size(l) - l->next < LANE_BATCH_EVENTS && !hurry(l)))
 		(void)sleep_ms(l, LINGER_MS);
 }
 
@@ -306,9 +336,11 @@ static void deliver(lane_t *l)
 			return;
 		if (l->next >= size)
 			wait_for_events(l);
-		else if (!one_batch(l, size) && (last || !sleep_ms(l, backoff(l))))
+		else if (!one_batch(l, size) && (last || !pause_ms(l, backoff(l))))
 			return;
-		if (!record_when_due(l, false) && !sleep_ms(l, backoff(l)))
+		bool flush = l->flush && l->next >= size;
+		l->flush &= !flush;
+		if (!record_when_due(l, flush) && !pause_ms(l, backoff(l)))
 			return;
 	}
 }

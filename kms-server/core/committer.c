@@ -44,6 +44,7 @@ kms_err_t committer_commit(core_t *c, store_txn_t **t, size_t requests)
 	if (e == KMS_OK && wrote)
 		metrics_commit(c->metrics, METRICS_COMMITTED, requests, metrics_now_us() - began);
 	if (e == KMS_OK) {
+		reviews_committed(c); /* exporters that the new head wakes know that it is urgent */
 		audit_committed(c->audit);
 		failpoint("commit.after");
 	} else {
@@ -137,6 +138,7 @@ static batch_result_t try_batch(core_t *c, core_job_t *const *job, size_t n, int
 				kms_err_t *why)
 {
 	SCOPED(store_abortp) store_txn_t *t = NULL;
+	reviews_begin(c);
 	kms_err_t e = store_begin_write(c->store, audit_size(c->audit), &t);
 	if (e != KMS_OK) {
 		*why = e;
@@ -214,6 +216,7 @@ static void run_batch(core_t *c, core_job_t *const *job, size_t n, bool *wake)
 		run_batch(c, job, 1, wake);
 		return;
 	}
+	reviews_publish(c, now);
 	settle(c, job, n, r, audit_size(c->audit) > before);
 	*wake |= woke && r == BATCH_DONE;
 	committer_mark(c, now, false);
@@ -263,6 +266,7 @@ static void tick_with(core_t *c, tick_fn writes, int64_t now)
 {
 	SCOPED(store_abortp) store_txn_t *t = NULL;
 	bool recovering = !atomic_load(&c->log_writable);
+	reviews_begin(c);
 	kms_err_t e = store_begin_write(c->store, audit_size(c->audit), &t);
 	if (e == KMS_OK)
 		e = writes(c, t, now);
@@ -286,6 +290,7 @@ static void tick(core_t *c, int64_t now)
 {
 	limits_watch_space(c);
 	limits_watch_witnesses(c);
+	reviews_publish(c, now);
 	tick_with(c, tick_writes, now);
 	if (atomic_load(&c->archived) > c->forgotten && !atomic_load(&c->failed))
 		tick_with(c, forget_writes, now);

@@ -219,6 +219,13 @@ static json_t *health_json(core_t *c, const char *status)
 		(json_int_t)clock_now(&c->clock), "durable_copies_required", 0);
 }
 
+static bool add_reviews(core_t *c, json_t *to)
+{
+	return json_object_set_new(to, "reviews",
+				   json_pack("{s:I, s:I}", "open", (json_int_t)atomic_load(&c->reviews.open),
+					     "overdue", (json_int_t)atomic_load(&c->reviews.overdue))) == 0;
+}
+
 void core_health(core_t *c, core_reply_t *out)
 {
 	bool sealed = atomic_load(&c->sealed), writable = atomic_load(&c->log_writable);
@@ -233,7 +240,7 @@ void core_health(core_t *c, core_reply_t *out)
 			      .content_type = "application/json"};
 	out->retry_after = out->status == 503 ? 5 : 0;
 	SCOPED(json_freep) json_t *j = health_json(c, status);
-	if (j == NULL || json_write(j, &out->body) != KMS_OK)
+	if (j == NULL || !add_reviews(c, j) || json_write(j, &out->body) != KMS_OK)
 		buf_free(&out->body);
 }
 
@@ -245,6 +252,8 @@ void core_view(core_t *c, metrics_view_t *out)
 	out->log_size = audit_size(c->audit);
 	out->checkpoint_size = checkpoint_size(c);
 	out->polls = atomic_load(&c->n_polls);
+	out->reviews_open = atomic_load(&c->reviews.open);
+	out->reviews_overdue = atomic_load(&c->reviews.overdue);
 	(void)pthread_mutex_lock(&c->lock);
 	out->waiting = c->queue.n;
 	(void)pthread_mutex_unlock(&c->lock);

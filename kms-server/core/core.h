@@ -95,6 +95,11 @@ void core_view(core_t *c, metrics_view_t *out);
 void core_problem(core_reply_t *out, int status, const char *slug, const char *request_id, const char *fmt,
 		  ...) __attribute__((format(printf, 5, 6)));
 
+/* Within how many days a review is to be closed; 0: the default (3, 7, 14). */
+typedef struct core_review_days {
+	uint32_t break_glass, release, denied;
+} core_review_days_t;
+
 typedef struct core_options {
 	store_t *store; /* borrowed */
 	audit_t *audit; /* borrowed; audit_open of that store */
@@ -111,6 +116,7 @@ typedef struct core_options {
 	uint64_t witness_stop;  /* releases stop when the log is so many events ahead of its witnesses; 0:
 				   never */
 	networks_t operator_networks; /* where operators may come from; none: anywhere */
+	core_review_days_t review_days;
 } core_options_t;
 
 /* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database),

@@ -444,21 +444,41 @@ static kms_err_t other_admin(op_t *op, const char *but, bool *out)
 	return *out || e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
 
+static kms_err_t refuse_last_admin(op_t *op, const char *name, const operator_rec_t *rec, identity_state_t to)
+{
+	bool other = false;
+	if (rec->role != ROLE_ADMIN || rec->state != IDENTITY_ACTIVE || to == IDENTITY_ACTIVE)
+		return KMS_OK;
+	KMS_TRY(other_admin(op, name, &other));
+	if (!other)
+		return op_conflict(op, "%s is the last active admin: make another one first.", name);
+	return KMS_OK;
+}
+
+kms_err_t operator_state_to(op_t *op, const char *name, identity_state_t to, operator_rec_t *out)
+{
+	operator_rec_t rec;
+	kms_err_t e = record_get_operator(op->txn, op->mac, name, &rec);
+	if (e == KMS_E_NOTFOUND)
+		return op_conflict(op, "There is no operator %s any more.", name);
+	KMS_TRY(e);
+	KMS_TRY(refuse_last_admin(op, name, &rec, to));
+	if (rec.state != IDENTITY_REVOKED)
+		rec.state = to;
+	*out = rec;
+	return KMS_OK;
+}
+
 kms_err_t op_operator_state(op_t *op)
 {
 	operator_rec_t rec;
 	identity_state_t to;
-	bool other = false;
 	const char *name = op->rq->name;
 	KMS_TRY(op_read(op, NULL, 0, NULL));
 	KMS_TRY(record_get_operator(op->txn, op->mac, name, &rec));
 	if (!next_state(op->rq->op, rec.state, &to))
 		return op_conflict(op, "Operator %s is %s.", name, identity_state_name(rec.state));
-	if (rec.role == ROLE_ADMIN && rec.state == IDENTITY_ACTIVE && to != IDENTITY_ACTIVE) {
-		KMS_TRY(other_admin(op, name, &other));
-		if (!other)
-			return op_conflict(op, "%s is the last active admin: make another one first.", name);
-	}
+	KMS_TRY(refuse_last_admin(op, name, &rec, to));
 	rec.state = to;
 	op->wrote = true;
 	KMS_TRY(record_put_operator(op->txn, op->mac, name, &rec));

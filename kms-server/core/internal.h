@@ -102,6 +102,7 @@ struct core {
 	uint64_t witness_stop; /* events; 0: no limit */
 	uint64_t witness_alert;
 	bool told_behind; /* the committer's */
+	core_review_days_t review_days;
 	const policy_t *policy;
 	networks_t operator_networks; /* none: anywhere */
 	metrics_t *metrics;
@@ -115,6 +116,13 @@ struct core {
 	uint64_t marked;    /* events that the mark outside the store covers */
 	job_list_t polls;   /* parked */
 	uint32_t refused_full;
+	struct {
+		bool changed;         /* some were opened or closed since they were counted */
+		uint32_t break_glass; /* events under break-glass grants in the running transaction */
+		int64_t next_ms;      /* when the next one is overdue */
+		int64_t counted_ms;
+		atomic_uint_fast64_t open, overdue; /* any thread */
+	} reviews;
 
 	/* shared */
 	pthread_mutex_t lock;
@@ -320,6 +328,24 @@ kms_err_t op_review_list(op_t *op);
 kms_err_t op_review_get(op_t *op);
 kms_err_t op_review_close(op_t *op);
 
+/* --- review_note.c: what is to be looked at afterwards --- */
+
+/* After the event was appended, in its transaction: opens the review that it calls for, or counts it in the
+ * one that is open for the same. denied: the policy refused it. */
+KMS_MUST review_event(op_t *op, const event_t *e, bool denied, uint64_t event);
+/* A transaction begins; it was committed (also: the exporters are hurried after break-glass). */
+void reviews_begin(core_t *c);
+void reviews_committed(core_t *c);
+/* Counts the open ones for health and metrics where something has changed. Outside of transactions. */
+void reviews_publish(core_t *c, int64_t now_ms);
+
+/* identities.c, for reviews.c: whether the operator can be brought there; CONFLICT says why not. Suspended is
+ * also who is revoked. *out: the record to put. */
+KMS_MUST operator_state_to(op_t *op, const char *name, identity_state_t to, operator_rec_t *out);
+/* maintenance.c, for reviews.c: a new event that rotates these volumes of a customer; those that cannot be
+ * rotated are left out. CONFLICT: none can; nothing was written. */
+KMS_MUST maint_rotate(op_t *op, const char *customer, const char *ticket, const path3_t *volume, size_t n,
+		      char id[MAINT_ID_CAP]);
 /* maintenance.c, for rotation.c: the volume's task of this event is done. NOTFOUND when there is none. */
 KMS_MUST maint_task_done(op_t *op, const char *id, const path3_t *volume);
 /* audit.c: the answer to a query, read on the caller's thread. */

@@ -10,6 +10,8 @@
 #define EVENT_VOLUMES_MAX 20000U
 #define DEFAULT_WINDOW_S  (24 * 3600)
 #define MAX_WINDOW_S      (30 * 24 * 3600)
+/* after a finding: nodes that are down for some days are still told */
+#define COMPROMISED_WINDOW_S (7 * 24 * 3600)
 
 void maint_task_key(const char *id, const path3_t *volume, char out[KEY_CAP])
 {
@@ -182,6 +184,22 @@ static kms_err_t new_id(char out[MAINT_ID_CAP])
 	return KMS_OK;
 }
 
+/* Opens the event at once; the rest of m is the caller's. */
+static kms_err_t put_event(op_t *op, const char *id, const found_list_t *found, maint_rec_t *m)
+{
+	m->state = MAINT_OPEN;
+	m->created_ms = m->opened_ms = op->now_ms;
+	m->until_ms = op->now_ms + (int64_t)m->window_s * 1000;
+	memcpy(m->opened_by, op->rq->caller.id.operator_name, sizeof m->opened_by);
+	op->wrote = true;
+	for (size_t i = 0; i < found->n; i++)
+		KMS_TRY(add_task(op, id, &found->at[i], m));
+	if (m->todo == 0)
+		m->state = MAINT_CLOSED;
+	op->wake |= m->todo > 0;
+	return record_put_maint(op->txn, op->mac, id, m);
+}
+
 kms_err_t op_maint_create(op_t *op)
 {
 	create_body_t b;
@@ -194,27 +212,51 @@ kms_err_t op_maint_create(op_t *op)
 		op->tenant[0] = '\0';
 	KMS_TRY(e);
 	KMS_TRY(new_id(id));
-	maint_rec_t m = {.state = MAINT_OPEN,
-			 .created_ms = op->now_ms,
-			 .opened_ms = op->now_ms,
-			 .until_ms = op->now_ms + b.window_s * 1000,
-			 .window_s = (uint32_t)b.window_s,
+	maint_rec_t m = {.window_s = (uint32_t)b.window_s,
 			 .wave = (uint32_t)b.wave,
 			 .max_failures = (uint32_t)b.max_failures};
 	memcpy(m.customer, b.customer, NAME_CAP);
 	memcpy(m.service, b.service, NAME_CAP);
-	memcpy(m.opened_by, op->rq->caller.id.operator_name, sizeof m.opened_by);
 	(void)snprintf(m.ticket, sizeof m.ticket, "%s", b.ticket);
-	op->wrote = true;
-	for (size_t i = 0; i < found.n; i++)
-		KMS_TRY(add_task(op, id, &found.at[i], &m));
-	if (m.todo == 0)
-		m.state = MAINT_CLOSED;
-	KMS_TRY(record_put_maint(op->txn, op->mac, id, &m));
+	KMS_TRY(put_event(op, id, &found, &m));
 	memcpy(op->correlation, id, sizeof op->correlation);
 	(void)snprintf(op->ticket, sizeof op->ticket, "%s", b.ticket);
-	op->wake = m.todo > 0;
 	return op_answer(op, 201, maint_json(id, &m, op->now_ms));
+}
+
+/* Those that have a secret of their own to rotate. */
+static kms_err_t find_listed(op_t *op, const path3_t *volume, size_t n, found_list_t *l)
+{
+	for (size_t i = 0; i < n; i++) {
+		volume_rec_t v;
+		char key[PATH3_CAP];
+		found_volume_t f = {.path = volume[i]};
+		path3_format(&volume[i], key);
+		kms_err_t e = record_get_volume(op->txn, op->mac, key, &v);
+		if (e == KMS_E_NOTFOUND)
+			continue;
+		KMS_TRY(e);
+		if (v.state != VOLUME_ACTIVE && v.state != VOLUME_SUSPENDED)
+			continue;
+		f.state = v.state;
+		memcpy(f.node, v.node, NAME_CAP);
+		KMS_TRY(found_add(l, &f));
+	}
+	return KMS_OK;
+}
+
+kms_err_t maint_rotate(op_t *op, const char *customer, const char *ticket, const path3_t *volume, size_t n,
+		       char id[MAINT_ID_CAP])
+{
+	SCOPED(found_free) found_list_t found = {0};
+	maint_rec_t m = {.window_s = COMPROMISED_WINDOW_S};
+	(void)snprintf(m.customer, sizeof m.customer, "%s", customer);
+	(void)snprintf(m.ticket, sizeof m.ticket, "%s", ticket);
+	KMS_TRY(find_listed(op, volume, n, &found));
+	if (found.n == 0)
+		return op_conflict(op, "There is no volume to rotate here.");
+	KMS_TRY(new_id(id));
+	return put_event(op, id, &found, &m);
 }
 
 /* --- reading --- */

@@ -35,6 +35,7 @@ static const char *const reasons[] = {"bad-certificate",
 				      "no-certificate",
 				      "not-found",
 				      "not-initialised",
+				      "own-review",
 				      "sealed",
 				      "stopping",
 				      "too-large",
@@ -342,6 +343,9 @@ static void write_counts(const metrics_t *m, buf_t *out)
 	counter(out, "claviger_handshakes_failed_total",
 		"Connections that ended before their TLS handshake did.",
 		get(&m->counters[METRICS_HANDSHAKES_FAILED]));
+	counter(out, "claviger_break_glass_total",
+		"Requests, approvals and uses of break-glass grants since the server started.",
+		get(&m->counters[METRICS_BREAK_GLASS]));
 }
 
 static void write_log(const metrics_view_t *v, buf_t *out)
@@ -362,6 +366,12 @@ static void write_log(const metrics_view_t *v, buf_t *out)
 	gauge(out, "claviger_disk_free_bytes", "Free space where the database is.", v->disk_free_bytes);
 	gauge(out, "claviger_log_reserve_bytes", "Free space below which new work is refused.",
 	      v->log_reserve_bytes);
+}
+
+static void write_reviews(const metrics_view_t *v, buf_t *out)
+{
+	gauge(out, "claviger_reviews_open", "Reviews of accesses that nobody has closed.", v->reviews_open);
+	gauge(out, "claviger_reviews_overdue", "Open reviews whose deadline has passed.", v->reviews_overdue);
 }
 
 typedef uint64_t (*party_fn)(const audit_party_t *p, uint64_t log_size);
@@ -456,6 +466,7 @@ kms_err_t metrics_write(const metrics_t *m, const metrics_view_t *v, buf_t *out)
 		out->limit = PAGE_LIMIT;
 	write_counts(m, out);
 	write_log(v, out);
+	write_reviews(v, out);
 	write_parties(v, out);
 	write_certificates(v, out);
 	write_process(v, out);

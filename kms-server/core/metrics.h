@@ -62,6 +62,7 @@ typedef enum metrics_counter {
 	METRICS_PROXY_REFUSED,       /* of a listed bastion, without a good PROXY header */
 	METRICS_REFUSALS_DELAYED,    /* waited for their turn: kms-server/http/late.h */
 	METRICS_HANDSHAKES_FAILED,   /* ended before the handshake did */
+	METRICS_BREAK_GLASS,         /* events of break-glass grants: requests, approvals, uses */
 	METRICS_COUNTERS
 } metrics_counter_t;
 void metrics_count(metrics_t *m, metrics_counter_t what);
@@ -79,6 +80,7 @@ typedef struct metrics_view {
 	log_space_t space;
 	uint64_t log_size, checkpoint_size; /* events */
 	uint64_t waiting, polls;
+	uint64_t reviews_open, reviews_overdue;
 	size_t n_parties;
 	audit_party_t party[AUDIT_PARTIES_MAX];
 	/* of the edge */

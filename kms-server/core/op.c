@@ -126,6 +126,7 @@ void op_event(const op_t *op, event_t *e)
 		.operation = info->action,
 		.class_uid = info->class_uid,
 		.activity_id = info->activity_id,
+		.severity_id = op->grant != NULL && op->grant->break_glass ? 5 : 0,
 		.actor_name = op->actor,
 		.actor_type = op->actor_type,
 		.decision = op->decision.allowed ? "allow" : "deny",

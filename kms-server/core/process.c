@@ -316,6 +316,18 @@ static const char *chain_of(const op_t *op, kms_err_t e, const event_t *ev)
 	return e == KMS_E_NOTFOUND || op->who == POLICY_ANONYMOUS ? op->tenant : ev->customer;
 }
 
+/* What somebody looks at afterwards: not what was only malformed, unknown, or of nobody that is known. */
+static bool denied_by_policy(const op_t *op, kms_err_t e)
+{
+	static const char *const slugs[] = {"denied", "network", "grant-mismatch", "grant-ended"};
+	if (e == KMS_OK || op->slug == NULL || op->rq->refused != KMS_OK || op->rq->op == OP_UNKNOWN)
+		return false;
+	for (size_t i = 0; i < sizeof slugs / sizeof *slugs; i++)
+		if (strcmp(op->slug, slugs[i]) == 0)
+			return true;
+	return strcmp(op->slug, "not-found") == 0 && !op->decision.allowed;
+}
+
 static kms_err_t record(op_t *op, kms_err_t e)
 {
 	event_t ev;
@@ -331,7 +343,7 @@ static kms_err_t record(op_t *op, kms_err_t e)
 	ev.resource_type = rows[op->rq->op].type;
 	if (e == KMS_E_INTEGRITY)
 		ev.severity_id = 5;
-	else if (e != KMS_OK && e != KMS_E_DENIED)
+	else if (e != KMS_OK && e != KMS_E_DENIED && ev.severity_id == 0)
 		ev.severity_id = 2;
 	if (is_gathered(op, e)) {
 		gather(op, &ev);
@@ -339,7 +351,8 @@ static kms_err_t record(op_t *op, kms_err_t e)
 			return KMS_OK;
 		ev.count = 1;
 	}
-	return log_append(op->core->audit, op->txn, &ev, &index);
+	KMS_TRY(log_append(op->core->audit, op->txn, &ev, &index));
+	return review_event(op, &ev, denied_by_policy(op, e), index);
 }
 
 static kms_err_t write_answer(op_t *op)

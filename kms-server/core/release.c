@@ -86,6 +86,7 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 	e.decision = r->decision.allowed ? "allow" : "deny";
 	e.statement = r->decision.statement;
 	KMS_TRY(log_append(op->core->audit, op->txn, &e, &r->event));
+	KMS_TRY(review_event(op, &e, !r->decision.allowed && !r->damaged, r->event));
 	if (!e.success)
 		return KMS_OK;
 	open_release_t open = {0};

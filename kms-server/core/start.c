@@ -8,6 +8,8 @@
 #define DEFAULT_WAITING 65536U
 #define DEFAULT_POLLS   20000U
 
+static const core_review_days_t default_days = {.break_glass = 3, .release = 7, .denied = 14};
+
 static kms_err_t refuse_older(const core_t *c, const log_head_t *mark, const char *name, const char *origin,
 			      uint64_t size, diag_t *why)
 {
@@ -110,6 +112,14 @@ static kms_err_t start_thread(core_t *c)
 	return rc == 0 ? KMS_OK : KMS_E_NOMEM;
 }
 
+static core_review_days_t days_or_default(core_review_days_t d)
+{
+	d.break_glass = d.break_glass > 0 ? d.break_glass : default_days.break_glass;
+	d.release = d.release > 0 ? d.release : default_days.release;
+	d.denied = d.denied > 0 ? d.denied : default_days.denied;
+	return d;
+}
+
 static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 {
 	c->store = o->store;
@@ -124,6 +134,8 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->witness_alert = o->witness_alert;
 	c->operator_networks = o->operator_networks;
 	c->metrics = o->metrics;
+	c->review_days = days_or_default(o->review_days);
+	c->reviews.changed = true;
 	c->policy = policy_builtin();
 	joblist_init(&c->polls);
 	joblist_init(&c->queue);
@@ -156,6 +168,7 @@ static kms_err_t start(const core_options_t *o, core_t *c, diag_t *why)
 	else if (e != KMS_OK)
 		return diag_fail(why, e, "the store in %s cannot be written (%s)", o->dir, kms_err_name(e));
 	committer_publish(c);
+	reviews_publish(c, clock_now(&c->clock));
 	committer_mark(c, clock_now(&c->clock), true);
 	return start_thread(c);
 }

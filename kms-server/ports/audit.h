@@ -85,6 +85,10 @@ KMS_MUST audit_checkpoint(audit_t *a, uint64_t *size, buf_t *out);
 /* Waits until more than `size` events are committed, at most timeout_ms, or until audit_wake. False: time is
  * up or woken. */
 bool audit_wait(audit_t *a, uint64_t size, unsigned timeout_ms);
+/* Break-glass: whoever passes events on does so at once, whatever it was waiting for. Any thread;
+ * audit_hurried tells how often it was called. */
+void audit_hurry(audit_t *a);
+unsigned audit_hurried(const audit_t *a);
 /* Ends all waits, now and later: the server stops. */
 void audit_wake(audit_t *a);
 

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -14,6 +15,7 @@ struct audit {
 	pthread_cond_t grown;
 	uint64_t size, spoilt;
 	bool woken, closed;
+	atomic_uint hurried;
 	size_t n_parties;
 	audit_party_t party[AUDIT_PARTIES_MAX];
 };
@@ -126,6 +128,16 @@ bool audit_wait(audit_t *a, uint64_t size, unsigned timeout_ms)
 	bool grown = a->size > size;
 	leave(a);
 	return grown;
+}
+
+void audit_hurry(audit_t *a)
+{
+	atomic_fetch_add(&a->hurried, 1);
+}
+
+unsigned audit_hurried(const audit_t *a)
+{
+	return atomic_load(&((audit_t *)(uintptr_t)a)->hurried);
 }
 
 void audit_wake(audit_t *a)

@@ -289,6 +289,34 @@ static void test_retry_after_is_kept(void **state)
 	assert_true(steady_ms() - began < 3000);
 }
 
+/* Break-glass does not wait for the time that a sink asked for. */
+static void test_a_log_in_a_hurry(void **state)
+{
+	(void)state;
+	SCOPED(close_world) world_t w;
+	open_world(&w, 0);
+	w.f->fail = 1;
+	w.f->retry_after = 60;
+	fake_log_grow(w.log, 1);
+	run(&w);
+	while (fake_log_party(w.log, "fake").error[0] == '\0')
+		steady_pause(2);
+	steady_pause(300);
+	assert_int_equal(fake_log_party(w.log, "fake").size, 0);
+	int64_t began = steady_ms();
+	audit_hurry(w.log);
+	await(&w, 1);
+	assert_true(steady_ms() - began < 2000);
+	/* and what it took is made durable at once, not within the second */
+	began = steady_ms();
+	fake_log_grow(w.log, 1);
+	audit_hurry(w.log);
+	await(&w, 2);
+	while (access(w.position, F_OK) != 0 && steady_ms() - began < 900)
+		steady_pause(2);
+	assert_int_equal(access(w.position, F_OK), 0);
+}
+
 static void test_a_sink_that_repeats(void **state)
 {
 	(void)state;
@@ -512,6 +540,7 @@ int main(void)
 		cmocka_unit_test(test_the_end_is_delivered),
 		cmocka_unit_test(test_failures_are_tried_again),
 		cmocka_unit_test(test_retry_after_is_kept),
+		cmocka_unit_test(test_a_log_in_a_hurry),
 		cmocka_unit_test(test_a_sink_that_repeats),
 		cmocka_unit_test(test_what_was_lost_comes_again),
 		cmocka_unit_test(test_at_most_one_position_a_second),

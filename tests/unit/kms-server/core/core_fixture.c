@@ -492,7 +492,17 @@ json_t *event_at(fixture_t *f, uint64_t index)
 
 json_t *last_event(fixture_t *f)
 {
-	return event_at(f, log_size(f) - 1);
+	for (uint64_t i = log_size(f) - 1;; i--) {
+		json_t *e = event_at(f, i);
+		if (i == 0 || strcmp(text_at(e, "api.operation"), "review.open") != 0)
+			return e;
+		json_decref(e);
+	}
+}
+
+uint64_t events_since(fixture_t *f, uint64_t from)
+{
+	return log_size(f) - from - events_with(f, from, "review.open", NULL);
 }
 
 unsigned events_with(fixture_t *f, uint64_t from, const char *operation, const char *code)

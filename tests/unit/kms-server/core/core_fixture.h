@@ -120,7 +120,9 @@ caller_t make_main(fixture_t *f);
 /* The events of the log, parsed; the caller's. */
 uint64_t log_size(fixture_t *f);
 json_t *event_at(fixture_t *f, uint64_t index);
+/* The openings of reviews, which stand behind what they are about, are passed over by these two. */
 json_t *last_event(fixture_t *f);
+uint64_t events_since(fixture_t *f, uint64_t from);
 /* How many events from `from` on have this operation and status code (NULL: any). */
 unsigned events_with(fixture_t *f, uint64_t from, const char *operation, const char *code);
 /* Waits until there are at least n (outcomes ride along with later commits). */
