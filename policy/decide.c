@@ -2,63 +2,16 @@
 
 #include "policy/statement.h"
 
-static bool principal_matches(const policy_principal_t *p, const policy_request_t *r)
-{
-	if (p->who != r->who)
-		return false;
-	if (p->who == POLICY_ANONYMOUS || p->who == POLICY_NODE)
-		return true;
-	return strcmp(p->role, POLICY_ANY) == 0 || strcmp(p->role, r->role) == 0;
-}
+#include <stdio.h>
 
-/* "*" is one whole segment: neither none nor two. */
-static bool verb_matches(span_t pattern, span_t text)
-{
-	if (span_eq(pattern, span_str(POLICY_ANY)))
-		return text.n > 0 && memchr(text.p, '.', text.n) == NULL;
-	return span_eq(pattern, text);
-}
+#define SAY(what, ...) (why != NULL ? (void)diag_fail(why, KMS_OK, __VA_ARGS__) : (void)0, (what))
 
-static bool action_matches(const char *pattern, const char *action)
-{
-	const char *p = strchr(pattern, '.'), *a = strchr(action, '.');
-	if (p == NULL || a == NULL)
-		return false;
-	return verb_matches(span_of(pattern, (size_t)(p - pattern)), span_of(action, (size_t)(a - action))) &&
-	       verb_matches(span_str(p + 1), span_str(a + 1));
-}
-
-static bool segment_matches(const char *pattern, const char *self, const char *text)
-{
-	if (strcmp(pattern, POLICY_ANY) == 0)
-		return true;
-	if (strcmp(pattern, POLICY_SELF) == 0)
-		return self[0] != '\0' && strcmp(self, text) == 0;
-	return strcmp(pattern, text) == 0;
-}
-
-static bool resource_matches(const policy_resource_t *p, const policy_request_t *r)
-{
-	static const path3_t nobody = {.name = ""};
-	const path3_t *self = r->who == POLICY_NODE ? &r->node : &nobody;
-	return segment_matches(p->type, "", r->type) &&
-	       segment_matches(p->customer, self->customer, r->customer) &&
-	       segment_matches(p->service, self->service, r->service) &&
-	       segment_matches(p->name, self->name, r->name);
-}
+/* --- one statement --- */
 
 static bool any_principal(const policy_statement_t *s, const policy_request_t *r)
 {
-	for (size_t i = 0; i < s->n_principals; i++)
-		if (principal_matches(&s->principals[i], r))
-			return true;
-	return false;
-}
-
-static bool any_action(const policy_statement_t *s, const policy_request_t *r)
-{
-	for (size_t i = 0; i < s->n_actions; i++)
-		if (action_matches(s->actions[i], r->action))
+	for (size_t i = 0; i < s->principals.n; i++)
+		if (principal_matches(&s->principals.item[i], r))
 			return true;
 	return false;
 }
@@ -71,24 +24,59 @@ static bool any_resource(const policy_statement_t *s, const policy_request_t *r)
 	return false;
 }
 
-/* A need that is none of these is never met. */
-static bool need_met(policy_need_t need, const policy_request_t *r)
+/* An action that is in no table is nobody's: no "*" stands for it. */
+static bool concerns(const policy_statement_t *s, const policy_request_t *r, const policy_action_t *action,
+		     diag_t *why)
 {
-	switch (need) {
-	case POLICY_NEEDS_NOTHING:
-		return true;
-	case POLICY_NEEDS_OWN:
-		return r->own;
-	case POLICY_NEEDS_SCOPE:
-		return r->who == POLICY_SCOPED && r->in_scope;
-	}
-	return false;
+	if (action == NULL || !action_set_has(&s->actions, action))
+		return SAY(false, "actions: %s is none of them", r->action);
+	if (!any_principal(s, r))
+		return SAY(false, "principals: the caller is none of them");
+	if (!any_resource(s, r))
+		return SAY(false, "resources: the resource is none of them");
+	return true;
 }
 
-static bool statement_matches(const policy_statement_t *s, const policy_request_t *r)
+static policy_say_t say_deny(const policy_statement_t *s, const policy_request_t *r,
+			     const condition_t **lacks, diag_t *why)
 {
-	return need_met(s->needs, r) && any_principal(s, r) && any_action(s, r) && any_resource(s, r);
+	diag_t part;
+	const condition_t *first = NULL;
+	for (size_t i = 0; i < s->n_unless; i++) {
+		verdict_t v = condition_check(&s->unless[i], r, why != NULL ? &part : NULL);
+		if (v == VERDICT_HOLDS)
+			return SAY(POLICY_SAYS_NOTHING, "unless[%zu] holds", i);
+		if (v == VERDICT_LACKS && first == NULL) {
+			first = &s->unless[i];
+			(void)SAY(0, "unless[%zu].%s", i, part.text);
+		}
+	}
+	if (first == NULL)
+		return SAY(POLICY_SAYS_NO, "it matches%s", s->n_unless > 0 ? " and no \"unless\" holds" : "");
+	*lacks = first;
+	return POLICY_SAYS_WAIT;
 }
+
+policy_say_t policy_statement_say(const policy_statement_t *s, const policy_request_t *r,
+				  const policy_action_t *action, const condition_t **lacks, diag_t *why)
+{
+	diag_t part;
+	if (!concerns(s, r, action, why))
+		return POLICY_SAYS_NOTHING;
+	verdict_t v = condition_check(&s->conditions, r, why != NULL ? &part : NULL);
+	if (v != VERDICT_HOLDS)
+		(void)SAY(0, "conditions.%s", part.text);
+	if (v == VERDICT_FAILS || (v == VERDICT_LACKS && s->effect == POLICY_DENY))
+		return POLICY_SAYS_NOTHING;
+	if (s->effect == POLICY_DENY)
+		return say_deny(s, r, lacks, why);
+	if (v == VERDICT_HOLDS)
+		return SAY(POLICY_SAYS_YES, "it matches");
+	*lacks = &s->conditions;
+	return POLICY_SAYS_WAIT;
+}
+
+/* --- all of them --- */
 
 /* People work on all tenants and may know what there is; a node may know of what is its own alone, so that
  * neither names of other tenants nor of its neighbours can be found out by trying; and who is there for some
@@ -103,19 +91,122 @@ static bool may_see(const policy_request_t *r)
 	       strcmp(r->service, r->node.service) == 0;
 }
 
+static bool same_need(const policy_need_t *a, const policy_need_t *b)
+{
+	return a->count == b->count && a->break_glass == b->break_glass &&
+	       policy_list_equal(a->from, b->from);
+}
+
+/* False: there are too many different ones. */
+static bool remember(policy_decision_t *d, const policy_need_t *need)
+{
+	for (size_t i = 0; i < d->n_needs; i++)
+		if (same_need(&d->needs[i], need))
+			return true;
+	if (d->n_needs == POLICY_NEEDS_MAX)
+		return false;
+	d->needs[d->n_needs++] = *need;
+	return true;
+}
+
+/* The first statement of each kind; the denying ones that wait leave their needs in `held`. */
+typedef struct tally {
+	const policy_statement_t *no, *yes, *on_grant;
+	policy_need_t bringing; /* what on_grant waits for */
+	policy_decision_t held; /* its statement is NULL while nothing waits */
+} tally_t;
+
+static void hear(tally_t *t, const policy_statement_t *s, policy_say_t say, const condition_t *lacks)
+{
+	policy_need_t need;
+	switch (say) {
+	case POLICY_SAYS_NOTHING:
+		return;
+	case POLICY_SAYS_NO:
+		t->no = s;
+		return;
+	case POLICY_SAYS_YES:
+		t->yes = t->yes != NULL ? t->yes : s;
+		return;
+	case POLICY_SAYS_WAIT:
+		need = condition_need(lacks, s->name);
+		if (s->effect == POLICY_ALLOW && t->on_grant == NULL) {
+			t->on_grant = s;
+			t->bringing = need;
+		} else if (s->effect == POLICY_DENY) {
+			t->no = remember(&t->held, &need) ? NULL : s;
+			t->held.statement = t->held.statement != NULL ? t->held.statement : s->name;
+		}
+		return;
+	}
+}
+
+static void conclude(tally_t *t, bool visible, policy_decision_t *out)
+{
+	bool granted = t->yes == NULL && t->on_grant != NULL && remember(&t->held, &t->bringing);
+	*out = (policy_decision_t){POLICY_DENIED, .visible = visible, .statement = "default-deny"};
+	if (t->no != NULL) {
+		out->statement = t->no->name;
+	} else if (t->yes != NULL && t->held.statement == NULL) {
+		*out = (policy_decision_t){POLICY_ALLOWED, .visible = true, .statement = t->yes->name};
+	} else if (t->yes != NULL || granted) {
+		*out = t->held;
+		out->outcome = POLICY_HELD;
+		out->visible = visible;
+		if (out->statement == NULL)
+			out->statement = t->on_grant->name;
+	}
+}
+
 void policy_decide(const policy_t *p, const policy_request_t *r, policy_decision_t *out)
 {
-	*out = (policy_decision_t){.allowed = false, .visible = may_see(r), .statement = "default-deny"};
+	const policy_action_t *action = policy_action(r->action);
+	tally_t t = {.no = NULL};
+	for (size_t i = 0; i < p->n && t.no == NULL; i++) {
+		const condition_t *lacks = NULL;
+		policy_say_t say = policy_statement_say(p->statements[i], r, action, &lacks, NULL);
+		hear(&t, p->statements[i], say, lacks);
+	}
+	conclude(&t, may_see(r), out);
+}
+
+void policy_explain(const policy_t *p, const policy_request_t *r, policy_explain_fn each, void *ctx)
+{
+	const policy_action_t *action = policy_action(r->action);
 	for (size_t i = 0; i < p->n; i++) {
-		const policy_statement_t *s = &p->statements[i];
-		if (!statement_matches(s, r))
-			continue;
-		if (s->effect != POLICY_ALLOW) {
-			*out = (policy_decision_t){
-				.allowed = false, .visible = may_see(r), .statement = s->name};
+		const policy_statement_t *s = p->statements[i];
+		const condition_t *lacks = NULL;
+		diag_t why = {""};
+		policy_say_t say = policy_statement_say(s, r, action, &lacks, &why);
+		each(ctx, p->of[i], s->name, s->effect == POLICY_DENY, say != POLICY_SAYS_NOTHING, why.text);
+	}
+}
+
+/* --- needs --- */
+
+bool policy_need_counts(const policy_need_t *n, const policy_person_t *approver)
+{
+	return n->count > 0 && policy_list_names(n->from, approver);
+}
+
+void policy_need_from(const policy_need_t *n, char *out, size_t cap)
+{
+	static const char cut[] = "\xe2\x80\xa6";
+	size_t used = 0;
+	if (cap == 0)
+		return;
+	out[0] = '\0';
+	for (size_t i = 0; n->from != NULL && i < n->from->n; i++) {
+		char one[PRINCIPAL_TEXT_CAP];
+		principal_format(&n->from->item[i], one);
+		size_t len = strlen(one) + (i > 0 ? 1 : 0);
+		bool last = i + 1 == n->from->n;
+		if (used + len + (last ? 1 : sizeof cut + 1) > cap) {
+			if (used + sizeof cut + 1 <= cap)
+				(void)snprintf(out + used, cap - used, "%s%s", i > 0 ? " " : "", cut);
 			return;
 		}
-		if (!out->allowed)
-			*out = (policy_decision_t){.allowed = true, .visible = true, .statement = s->name};
+		(void)snprintf(out + used, cap - used, "%s%s", i > 0 ? " " : "", one);
+		used += len;
 	}
 }

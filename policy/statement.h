@@ -1,50 +1,50 @@
-/* A policy is data: statements that each say who may (or may not) do what on which resources. */
+/* What a policy document is compiled into; for the files of policy/ and its tests. */
 #ifndef CLAVIGER_POLICY_STATEMENT_H
 #define CLAVIGER_POLICY_STATEMENT_H
 
-#include "policy/decide.h"
+#include "policy/condition.h"
+#include "policy/document.h"
+#include "policy/pattern.h"
+#include "policy/resource.h"
 
-#define POLICY_ANY "*" /* one whole segment */
-#define POLICY_SELF                                                                                          \
-	"${self}" /* the same segment of the calling node's own name; nothing for other callers              \
-		   */
+#define POLICY_UNLESS_MAX 4U
 
 typedef enum policy_effect { POLICY_DENY = 0, POLICY_ALLOW } policy_effect_t;
 
-typedef enum policy_need {
-	POLICY_NEEDS_NOTHING = 0,
-	POLICY_NEEDS_OWN,  /* the resource is the caller's own */
-	POLICY_NEEDS_SCOPE /* the resource's customer is one of the caller's */
-} policy_need_t;
-
-typedef struct policy_principal {
-	policy_who_t who;
-	const char *role; /* POLICY_OPERATOR, POLICY_SCOPED: exact, or POLICY_ANY */
-} policy_principal_t;
-
-/* Each text is exact, POLICY_ANY or (but for the type) POLICY_SELF. POLICY_ANY also matches the "" of a
- * resource that has no such segment. */
-typedef struct policy_resource {
-	const char *type, *customer, *service, *name;
-} policy_resource_t;
-
-/* Matches when one principal, one action and one resource match and what is needed holds. An action is two
- * segments, each exact or POLICY_ANY: "rotation.*", "*.read". */
+/* Matches when one principal, one action and one resource match and the conditions hold. */
 typedef struct policy_statement {
 	const char *name;
 	policy_effect_t effect;
-	policy_need_t needs;
-	const policy_principal_t *principals;
-	size_t n_principals;
-	const char *const *actions;
-	size_t n_actions;
-	const policy_resource_t *resources;
+	policy_list_t principals;
+	action_set_t actions;
+	const resource_t *resources;
 	size_t n_resources;
+	condition_t conditions;
+	const condition_t *unless; /* DENY: one of them takes it back */
+	size_t n_unless;
 } policy_statement_t;
 
 struct policy {
-	const policy_statement_t *statements;
+	policy_document_t **documents; /* owned */
+	size_t n_documents;
+	const policy_statement_t **statements; /* of all of them, in their order */
+	const char **of;                       /* the name of each one's document */
 	size_t n;
 };
+
+/* Of a document; borrowed. */
+const policy_statement_t *policy_document_all(const policy_document_t *d, size_t *n);
+
+/* What one statement says of a request. */
+typedef enum policy_say {
+	POLICY_SAYS_NOTHING = 0,
+	POLICY_SAYS_NO,
+	POLICY_SAYS_WAIT, /* a deny that a grant could lift, an allow that a grant would bring about */
+	POLICY_SAYS_YES
+} policy_say_t;
+
+/* action: the request's, NULL where there is none of that name. lacks: WAIT: what for. why may be NULL. */
+policy_say_t policy_statement_say(const policy_statement_t *s, const policy_request_t *r,
+				  const policy_action_t *action, const condition_t **lacks, diag_t *why);
 
 #endif

@@ -22,6 +22,13 @@ void json_wipe_on_free(void);
 
 /* The value is an object or an array. INVALID says what is wrong and where (line and column, from 1). */
 KMS_MUST json_parse(span_t text, size_t limit, json_t **out, diag_t *why);
+/* The same with the place apart from the sentence. */
+typedef struct json_place {
+	unsigned line, column; /* from 1, in characters; 0: of the whole */
+} json_place_t;
+KMS_MUST json_parse_at(span_t text, size_t limit, json_t **out, json_place_t *at, diag_t *why);
+/* Where the byte at this offset stands. */
+json_place_t json_place_of(span_t text, size_t at);
 void json_freep(json_t **j);
 /* Compact, sorted; appends. INVALID, with nothing appended, for a real number, an integer beyond
  * JSON_SAFE_INTEGER, a string that is not UTF-8, or more than 32 levels. */

@@ -49,47 +49,53 @@ __attribute__((constructor)) void json_wipe_on_free(void)
 
 /* --- what jansson does not refuse, or only too late --- */
 
-static KMS_MUST bad_at(span_t text, size_t at, const char *what, diag_t *why)
+json_place_t json_place_of(span_t text, size_t at)
 {
-	unsigned line = 1, column = 1;
-	for (size_t i = 0; i < at; i++) {
+	json_place_t place = {1, 1};
+	for (size_t i = 0; i < at && i < text.n; i++) {
 		if (text.p[i] == '\n') {
-			line++;
-			column = 1;
+			place.line++;
+			place.column = 1;
 		} else if ((text.p[i] & 0xc0U) != 0x80U) {
-			column++;
+			place.column++;
 		}
 	}
-	return diag_fail(why, KMS_E_INVALID, "line %u, column %u: %s", line, column, what);
+	return place;
+}
+
+static KMS_MUST bad_at(span_t text, size_t at, const char *what, json_place_t *place, diag_t *why)
+{
+	*place = json_place_of(text, at);
+	return diag_fail(why, KMS_E_INVALID, "%s", what);
 }
 
 /* jansson says so only behind the whole token. */
-static KMS_MUST must_open(span_t text, diag_t *why)
+static KMS_MUST must_open(span_t text, json_place_t *place, diag_t *why)
 {
 	size_t at = 0;
 	while (at < text.n && strchr(" \t\n\r", text.p[at]) != NULL && text.p[at] != 0)
 		at++;
 	if (at < text.n && text.p[at] != 0 && text.p[at] != '[' && text.p[at] != '{')
-		return bad_at(text, at, "a JSON object or array is expected", why);
+		return bad_at(text, at, "a JSON object or array is expected", place, why);
 	return KMS_OK;
 }
 
 /* One pass for NUL bytes and nesting; brackets count outside strings only. Whether they match is jansson's.
  */
-static KMS_MUST scan(span_t text, diag_t *why)
+static KMS_MUST scan(span_t text, json_place_t *place, diag_t *why)
 {
 	unsigned depth = 0;
 	bool in_string = false;
 	for (size_t i = 0; i < text.n; i++) {
 		uint8_t c = text.p[i];
 		if (c == 0)
-			return bad_at(text, i, "a NUL byte", why);
+			return bad_at(text, i, "a NUL byte", place, why);
 		if (c == '"')
 			in_string = !in_string;
 		else if (in_string && c == '\\' && i + 1 < text.n && text.p[i + 1] != 0)
 			i++;
 		else if (!in_string && (c == '[' || c == '{') && depth++ == JSON_DEPTH_LIMIT)
-			return bad_at(text, i, "nested deeper than 16 levels", why);
+			return bad_at(text, i, "nested deeper than 16 levels", place, why);
 		else if (!in_string && (c == ']' || c == '}') && depth > 0)
 			depth--;
 	}
@@ -131,10 +137,10 @@ static const char *meaning(enum json_error_code code)
 }
 
 /* jansson's own text is never shown: it quotes the document. Its column counts the characters read. */
-static KMS_MUST refused(const json_error_t *error, diag_t *why)
+static KMS_MUST refused(const json_error_t *error, json_place_t *place, diag_t *why)
 {
-	return diag_fail(why, KMS_E_INVALID, "line %d, column %d: %s", error->line, error->column + 1,
-			 meaning(json_error_code(error)));
+	*place = (json_place_t){(unsigned)error->line, (unsigned)error->column + 1};
+	return diag_fail(why, KMS_E_INVALID, "%s", meaning(json_error_code(error)));
 }
 
 static size_t next_byte(void *buffer, size_t room, void *text)
@@ -147,7 +153,7 @@ static size_t next_byte(void *buffer, size_t room, void *text)
 	return 1;
 }
 
-static KMS_MUST parse_guarded(span_t text, json_t **out, diag_t *why)
+static KMS_MUST parse_guarded(span_t text, json_t **out, json_place_t *place, diag_t *why)
 {
 	json_error_t error;
 	guard.n = RESERVE_FOR(text.n);
@@ -162,19 +168,30 @@ static KMS_MUST parse_guarded(span_t text, json_t **out, diag_t *why)
 	if (failed)
 		json_freep(&j);
 	if (j == NULL)
-		return failed ? KMS_E_NOMEM : refused(&error, why);
+		return failed ? KMS_E_NOMEM : refused(&error, place, why);
 	*out = j;
 	return KMS_OK;
 }
 
-kms_err_t json_parse(span_t text, size_t limit, json_t **out, diag_t *why)
+kms_err_t json_parse_at(span_t text, size_t limit, json_t **out, json_place_t *at, diag_t *why)
 {
+	*at = (json_place_t){0, 0};
 	if (text.n > limit)
 		return diag_fail(why, KMS_E_INVALID, "longer than %zu bytes", limit);
 	if (text.n == 0)
 		return diag_fail(why, KMS_E_INVALID, "empty, where JSON is expected");
-	KMS_TRY(must_open(text, why));
-	KMS_TRY(scan(text, why));
-	kms_err_t e = parse_guarded(text, out, why);
+	KMS_TRY(must_open(text, at, why));
+	KMS_TRY(scan(text, at, why));
+	kms_err_t e = parse_guarded(text, out, at, why);
 	return e == KMS_E_NOMEM ? diag_fail(why, e, "out of memory") : e;
+}
+
+kms_err_t json_parse(span_t text, size_t limit, json_t **out, diag_t *why)
+{
+	json_place_t at;
+	diag_t what = {""};
+	kms_err_t e = json_parse_at(text, limit, out, &at, &what);
+	if (e == KMS_OK || at.line == 0)
+		return e == KMS_OK ? e : diag_fail(why, e, "%s", what.text);
+	return diag_fail(why, e, "line %u, column %u: %s", at.line, at.column, what.text);
 }

@@ -10,7 +10,7 @@
 #include "kms-server/core/joblist.h"
 #include "kms-server/core/keyring.h"
 #include "kms-server/core/log.h"
-#include "policy/decide.h"
+#include "policy/document.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -103,7 +103,7 @@ struct core {
 	uint64_t witness_alert;
 	bool told_behind; /* the committer's */
 	core_review_days_t review_days;
-	const policy_t *policy;
+	policy_t *policy;
 	networks_t operator_networks; /* none: anywhere */
 	metrics_t *metrics;
 

@@ -129,7 +129,7 @@ void op_event(const op_t *op, event_t *e)
 		.severity_id = op->grant != NULL && op->grant->break_glass ? 5 : 0,
 		.actor_name = op->actor,
 		.actor_type = op->actor_type,
-		.decision = op->decision.allowed ? "allow" : "deny",
+		.decision = op->decision.outcome == POLICY_ALLOWED ? "allow" : "deny",
 		.statement = op->decision.statement,
 		.ip = op->rq->caller.ip,
 		.port = op->rq->caller.port,

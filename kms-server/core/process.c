@@ -1,5 +1,6 @@
 #include "kms-server/core/internal.h"
 
+#include "common/base/network.h"
 #include "common/base/scope.h"
 #include "kms-server/core/idempotency.h"
 
@@ -158,15 +159,19 @@ void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, 
 {
 	bool person = op->who == POLICY_OPERATOR;
 	policy_request_t q = {.who = person && op->oper.n_customers > 0 ? POLICY_SCOPED : op->who,
-			      .operator_name = person ? op->actor : "",
-			      .role = person ? operator_role_name(op->oper.role) : "",
+			      .person = {.name = person ? op->actor : "",
+					 .role = person ? operator_role_name(op->oper.role) : ""},
 			      .action = core_op_info(op->rq->op)->action,
 			      .customer = path->customer,
 			      .service = path->service,
 			      .type = type,
 			      .name = path->name,
 			      .own = own,
-			      .in_scope = op_has_customer(op, path->customer)};
+			      .in_scope = op_has_customer(op, path->customer),
+			      .now_ms = op->now_ms,
+			      .bootstrap = true,
+			      .grant = {.reason = "", .ticket = ""}};
+	q.has_address = network_addr(span_str(op->rq->caller.ip), q.address) == KMS_OK;
 	if (op->who == POLICY_NODE)
 		q.node = op->rq->caller.id.node;
 	policy_decide(op->core->policy, &q, out);
@@ -176,6 +181,11 @@ static kms_err_t denied(op_t *op)
 {
 	if (!op->decision.visible)
 		return op_not_found(op);
+	if (op->decision.outcome == POLICY_HELD)
+		return op_refuse(op, KMS_E_DENIED, 403, "approval-needed",
+				 "The policy allows %s here only with the approval of others (statement "
+				 "\"%s\").",
+				 core_op_info(op->rq->op)->action, op->decision.statement);
 	return op_refuse(op, KMS_E_DENIED, 403, "denied",
 			 "The policy does not allow %s here (statement \"%s\").",
 			 core_op_info(op->rq->op)->action, op->decision.statement);
@@ -225,7 +235,7 @@ static kms_err_t run(op_t *op)
 		KMS_TRY(load_volume(op));
 	kms_err_t parsed = parse_body(op);
 	op_decide(op, rows[op->rq->op].type, &op->path, is_own(op), &op->decision);
-	if (!op->decision.allowed)
+	if (op->decision.outcome != POLICY_ALLOWED)
 		return denied(op);
 	KMS_TRY(op_limits(op));
 	KMS_TRY(parsed);
@@ -325,7 +335,7 @@ static bool denied_by_policy(const op_t *op, kms_err_t e)
 	for (size_t i = 0; i < sizeof slugs / sizeof *slugs; i++)
 		if (strcmp(op->slug, slugs[i]) == 0)
 			return true;
-	return strcmp(op->slug, "not-found") == 0 && !op->decision.allowed;
+	return strcmp(op->slug, "not-found") == 0 && op->decision.outcome != POLICY_ALLOWED;
 }
 
 static kms_err_t record(op_t *op, kms_err_t e)

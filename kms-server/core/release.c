@@ -83,10 +83,10 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 		e.severity_id = 5;
 		e.status_detail = "the volume's record or its keys failed their integrity check";
 	}
-	e.decision = r->decision.allowed ? "allow" : "deny";
+	e.decision = r->decision.outcome == POLICY_ALLOWED ? "allow" : "deny";
 	e.statement = r->decision.statement;
 	KMS_TRY(log_append(op->core->audit, op->txn, &e, &r->event));
-	KMS_TRY(review_event(op, &e, !r->decision.allowed && !r->damaged, r->event));
+	KMS_TRY(review_event(op, &e, r->decision.outcome != POLICY_ALLOWED && !r->damaged, r->event));
 	if (!e.success)
 		return KMS_OK;
 	open_release_t open = {0};
@@ -108,7 +108,7 @@ static kms_err_t examine(op_t *op, release_set_t *set, release_t *r, const char 
 		return e;
 	/* decided for each volume: one of somebody else's in the list does not spoil the others */
 	op_decide(op, "volume", &r->volume, e == KMS_OK && op_bound_to(op, v), &r->decision);
-	if (e == KMS_OK && r->decision.allowed)
+	if (e == KMS_OK && r->decision.outcome == POLICY_ALLOWED)
 		r->status = status_of(v);
 	if (r->status != RELEASE_RELEASED || set->service_key != NULL)
 		return KMS_OK;

@@ -136,7 +136,6 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->metrics = o->metrics;
 	c->review_days = days_or_default(o->review_days);
 	c->reviews.changed = true;
-	c->policy = policy_builtin();
 	joblist_init(&c->polls);
 	joblist_init(&c->queue);
 	joblist_init(&c->outcomes);
@@ -147,6 +146,7 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	buf_bytes(&c->ca_pem, o->ca_pem);
 	KMS_TRY(c->ca_pem.err);
 	KMS_TRY(x509_ca_load(o->ca_pem, &c->ca, why));
+	KMS_TRY(policy_default(&c->policy));
 	KMS_TRY(keyring_new(&c->keys));
 	KMS_TRY(gather_new(&c->gather));
 	return budget_new(CORE_BUDGET_RATE, CORE_BUDGET_BURST, &c->budget);
@@ -228,6 +228,7 @@ void core_freep(core_t **cp)
 		job_free(job);
 	(void)pthread_cond_destroy(&c->more);
 	(void)pthread_mutex_destroy(&c->lock);
+	policy_freep(&c->policy);
 	keyring_freep(&c->keys);
 	gather_freep(&c->gather);
 	budget_freep(&c->budget);

@@ -129,7 +129,7 @@ static bool decide_for(const op_t *op, const char *type, const char *customer, p
 		return false;
 	memcpy(path.customer, customer, strlen(customer));
 	op_decide(op, type, &path, false, out);
-	return out->allowed;
+	return out->outcome == POLICY_ALLOWED;
 }
 
 bool op_may_see(const op_t *op, const char *type, const char *customer)
