@@ -151,10 +151,9 @@ static kms_err_t read_batch(lane_t *l, uint64_t size, diag_t *why)
 /* Whether the log has been in a hurry since it was last asked. */
 static bool hurry(lane_t *l)
 {
-	unsigned n = l->hurried;
 	if (!port_begin(l))
 		return false;
-	n = audit_hurried(l->audit);
+	unsigned n = audit_hurried(l->audit);
 	port_end(l);
 	bool yes = n != l->hurried;
 	l->hurried = n;

@@ -166,5 +166,7 @@ static const command_t commands[] = {
 	 audit_verify_flags, AUDIT_VERIFY_N_FLAGS, audit_verify},
 	{"export", "DIR", "a folder for an auditor, which verifies without a network", 1, 1,
 	 audit_export_flags, AUDIT_EXPORT_N_FLAGS, audit_export},
+	{"review", "list | show ID | close ID", "accesses that somebody looks at afterwards, and the finding",
+	 1, 2, audit_review_flags, AUDIT_REVIEW_N_FLAGS, audit_review},
 };
 const noun_t noun_audit = {"audit", "the log of every access", commands, COUNT(commands)};
