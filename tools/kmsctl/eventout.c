@@ -95,6 +95,7 @@ static const column_t columns[] = {
 		{.title = "RESOURCE TYPE", .path = "event.resources.0.type"},                                \
 		{.title = "CUSTOMER", .path = "event.metadata.tenant_uid"},                                  \
 		{.title = "FROM", .path = "event.src_endpoint.ip"},                                          \
+		{.title = "VIA", .path = "event.src_endpoint.intermediate_ips.0"},                           \
 		{.title = "PORT", .path = "event.src_endpoint.port"},                                        \
 		{.title = "REQUEST", .path = "event.api.request.uid"},                                       \
 		{.title = "TICKET", .path = "event.unmapped.claviger.ticket"},                               \
