@@ -231,6 +231,7 @@ static kms_err_t run(op_t *op)
 	if (op->mac == NULL && !row->while_sealed)
 		return op_refuse(op, KMS_E_UNAVAILABLE, 503, "sealed",
 				 "The server is sealed: operators unseal it with kmsctl sys unseal.");
+	KMS_TRY(op_look(op));
 	if (op->mac != NULL)
 		KMS_TRY(load_volume(op));
 	kms_err_t parsed = parse_body(op);
@@ -284,7 +285,8 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 		(void)snprintf(out, KEY_CAP, "%s", rq->name);
 	else
 		(void)snprintf(out, KEY_CAP, "%s", rq->customer);
-	bool itself = strcmp(op->actor_type, "node") == 0 || op->rq->op == OP_RENEW;
+	bool itself = strcmp(op->actor_type, "node") == 0 || op->rq->op == OP_RENEW ||
+		      op->rq->op == OP_OPERATOR_ENROLL;
 	if (out[0] == '\0' && itself) /* enrolment, too: by then the token has said who it is */
 		(void)snprintf(out, KEY_CAP, "%s", op->actor);
 }
@@ -374,17 +376,6 @@ static kms_err_t write_answer(op_t *op)
 	return op->answer != NULL ? json_write(op->answer, &r->body) : KMS_OK;
 }
 
-static kms_err_t note_seen(op_t *op)
-{
-	if (op->who != POLICY_NODE || op->mac == NULL || op->now_ms - op->node.last_seen_ms < 60000 ||
-	    op->wrote)
-		return KMS_OK;
-	node_rec_t n;
-	KMS_TRY(record_get_node(op->txn, op->mac, op->actor, &n));
-	n.last_seen_ms = op->now_ms;
-	return record_put_node(op->txn, op->mac, op->actor, &n);
-}
-
 /* Failures that are ours, not the caller's, get a problem too. */
 static void name_failure(op_t *op, kms_err_t e)
 {
@@ -448,7 +439,7 @@ kms_err_t process_job(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms
 	job_forget(job);
 	kms_err_t e = run(&op);
 	if (e == KMS_OK && !op.job->parked)
-		e = note_seen(&op);
+		e = op_note_seen(&op);
 	e = finish(&op, e, wake);
 	op_clear(&op);
 	return e;
