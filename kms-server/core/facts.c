@@ -1,6 +1,8 @@
 /* What a policy is told about a request: everything comes from the verified certificate, the connection and
  * the records. */
+#include "common/base/network.h"
 #include "common/base/scope.h"
+#include "common/io/log.h"
 #include "kms-server/core/maintenance.h"
 
 /* --- the time before there is a second person --- */
@@ -102,4 +104,59 @@ kms_err_t maintenance_covers(store_txn_t *t, const secret_t *mac, const path3_t 
 		       (m.service[0] == '\0' || strcmp(m.service, path->service) == 0);
 	}
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+/* --- all of it --- */
+
+void operator_person(const char *name, const operator_rec_t *o, policy_person_t *out)
+{
+	*out = (policy_person_t){.name = name, .role = operator_role_name(o->role)};
+	for (size_t i = 0; i < o->n_groups && i < POLICY_GROUPS_MAX; i++)
+		out->groups[out->n_groups++] = o->groups[i];
+}
+
+/* Decisions return no errors: a record that cannot be read covers nothing, and the log says why. */
+static bool covered(const op_t *op, const policy_request_t *q)
+{
+	path3_t path = {.name = ""};
+	bool out = false;
+	(void)snprintf(path.customer, sizeof path.customer, "%.63s", q->customer);
+	(void)snprintf(path.service, sizeof path.service, "%.63s", q->service);
+	kms_err_t e = maintenance_covers(op->txn, op->mac, &path, op->now_ms, &out);
+	if (e != KMS_OK)
+		log_error("request %s: open maintenance events of %s cannot be read (%s): none counts",
+			  op->rq->request_id, path.customer, kms_err_name(e));
+	return e == KMS_OK && out;
+}
+
+static void node_facts(const op_t *op, policy_request_t *q)
+{
+	q->node = op->rq->caller.id.node;
+	q->seen_ms = op->node.proven_ms;
+	q->known_address = node_knows(&op->node, op->rq->caller.ip);
+}
+
+static void person_facts(const op_t *op, policy_request_t *q)
+{
+	operator_person(op->actor, &op->oper, &q->person);
+	q->in_scope = op_has_customer(op, q->customer);
+	if (op->oper.n_customers > 0)
+		q->who = POLICY_SCOPED;
+}
+
+void op_facts(const op_t *op, policy_request_t *q)
+{
+	q->who = op->who;
+	q->person = (policy_person_t){.name = "", .role = ""};
+	q->grant = (policy_grant_t){.reason = "", .ticket = ""};
+	q->now_ms = op->now_ms;
+	q->bootstrap = op->bootstrap;
+	q->has_address = network_addr(span_str(op->rq->caller.ip), q->address) == KMS_OK;
+	q->maintenance = covered(op, q);
+	if (op->rq->caller.kind == CALLER_VERIFIED)
+		q->certificate_from_ms = op->rq->caller.id.not_before_ms;
+	if (op->who == POLICY_NODE)
+		node_facts(op, q);
+	else if (op->who == POLICY_OPERATOR)
+		person_facts(op, q);
 }

@@ -242,8 +242,12 @@ KMS_MUST op_page_by(op_t *op, store_table_t table, const char *prefix, const cha
 
 /* --- facts.c: what policies are told --- */
 
-/* Once a request: what is the same for all decisions of it. */
+/* Once a request, before its first decision: what is the same for all of them. */
 KMS_MUST op_look(op_t *op);
+/* All of q but action, resource and own, which are the caller's. What cannot be read holds for nobody. */
+void op_facts(const op_t *op, policy_request_t *q);
+/* The person of a record, borrowed. */
+void operator_person(const char *name, const operator_rec_t *o, policy_person_t *out);
 
 /* Whether the deployment has never had a second person who could approve: then one alone may do what takes
  * two later. */

@@ -157,23 +157,13 @@ static bool is_own(const op_t *op)
 
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out)
 {
-	bool person = op->who == POLICY_OPERATOR;
-	policy_request_t q = {.who = person && op->oper.n_customers > 0 ? POLICY_SCOPED : op->who,
-			      .person = {.name = person ? op->actor : "",
-					 .role = person ? operator_role_name(op->oper.role) : ""},
-			      .action = core_op_info(op->rq->op)->action,
+	policy_request_t q = {.action = core_op_info(op->rq->op)->action,
 			      .customer = path->customer,
 			      .service = path->service,
 			      .type = type,
 			      .name = path->name,
-			      .own = own,
-			      .in_scope = op_has_customer(op, path->customer),
-			      .now_ms = op->now_ms,
-			      .bootstrap = true,
-			      .grant = {.reason = "", .ticket = ""}};
-	q.has_address = network_addr(span_str(op->rq->caller.ip), q.address) == KMS_OK;
-	if (op->who == POLICY_NODE)
-		q.node = op->rq->caller.id.node;
+			      .own = own};
+	op_facts(op, &q);
 	policy_decide(op->core->policy, &q, out);
 }
 

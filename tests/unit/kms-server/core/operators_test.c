@@ -285,10 +285,10 @@ static void test_updates(void **state)
 	fixture_t *f = *state;
 	caller_t mary = make_operator(f, "mary", "operator");
 	fixture_must(f, 200, &(ask_t){.op = OP_MAINT_LIST, .who = &mary});
-	update(f, "{\"groups\":[\"approvers\",\"night\"]}");
+	update(f, "{\"groups\":[\"oncall\",\"night\"]}");
 	answer_t a = get(f, "//mary");
 	assert_string_equal(text_at(a.json, "role"), "operator");
-	assert_string_equal(text_at(a.json, "groups.0"), "approvers");
+	assert_string_equal(text_at(a.json, "groups.0"), "oncall");
 	answer_free(&a);
 	update(f, "{\"role\":\"auditor\"}");
 	a = get(f, "//mary");
@@ -500,8 +500,12 @@ static void test_bootstrap_ends_with_a_group(void **state)
 	assert_true(bootstrap(f));
 	update(f, "{\"groups\":[\"night\",\"approvers\"]}");
 	assert_false(bootstrap(f));
-	update(f, "{\"groups\":[]}");
-	assert_false(bootstrap(f)); /* for good */
+	/* for good: one alone changes nobody any more, not even back */
+	fixture_refused(f, 403, "approval-needed",
+			&(ask_t){.op = OP_OPERATOR_UPDATE, .path = "//mary", .body = "{\"groups\":[]}"});
+	fixture_must(f, 200, &(ask_t){.op = OP_OPERATOR_SUSPEND, .path = "//mary"});
+	assert_false(bootstrap(f));
+	fixture_refused(f, 403, "approval-needed", &(ask_t){.op = OP_NODE_INVITE, .path = "acme/db/n1"});
 	assert_int_equal(events_with(f, 0, "policy.bootstrap", "ended"), 1);
 }
 
