@@ -70,6 +70,9 @@ static void count_releases(const core_t *c, const release_set_t *set, bool opene
 		case RELEASE_SUSPENDED:
 			metrics_release(c->metrics, METRICS_SUSPENDED);
 			break;
+		case RELEASE_PENDING:
+			metrics_release(c->metrics, METRICS_PENDING);
+			break;
 		case RELEASE_RELEASED:
 			metrics_release(c->metrics, opened ? METRICS_RELEASED : METRICS_FAILED);
 			break;
@@ -81,6 +84,9 @@ static void finish_release(core_t *c, core_job_t *job, core_reply_t *out)
 {
 	core_reply_t r = {.status = 200, .content_type = "application/json"};
 	kms_err_t e = release_write(job->releases, &r.body);
+	r.retry_after = release_again_s(job->releases);
+	if (r.retry_after > 0)
+		r.status = 202;
 	if (e != KMS_OK) {
 		core_reply_free(&r);
 		core_problem(&r, 500, "integrity", job->rq.request_id,
@@ -206,19 +212,17 @@ static json_t *health_json(core_t *c, const char *status)
 	uint64_t size = audit_size(c->audit);
 	log_space_t space = space_of(c);
 	bool behind = limits_witness_behind(c);
-	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:[s], s:[s, s], "
-			 "s:s, s:I, "
-			 "s:i}",
-			 "status", status, "initialised", 1, "bootstrap", atomic_load(&c->bootstrap),
-			 "sealed", atomic_load(&c->sealed), "log_writable", atomic_load(&c->log_writable),
-			 "degraded", space != LOG_SPACE_OK || behind || degraded(p, n), "witness_behind",
-			 behind, "log_space", log_space_name(space), "operator_networks",
-			 c->operator_networks.n > 0 ? "listed" : "anywhere", "log_size", (json_int_t)size,
-			 "checkpoint_size", (json_int_t)checkpoint_size(c), "witnesses",
-			 parties_json(p, n, AUDIT_WITNESS, size), "sinks",
-			 parties_json(p, n, AUDIT_SINK, size), "api", "v1", "features", "maintenance",
-			 "audit-log", "version", CLAVIGER_VERSION, "time_ms",
-			 (json_int_t)clock_now(&c->clock), "durable_copies_required", 0);
+	return json_pack(
+		"{s:s, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:[s], s:[s, s], s:s, s:I, "
+		"s:i}",
+		"status", status, "initialised", 1, "sealed", atomic_load(&c->sealed), "log_writable",
+		atomic_load(&c->log_writable), "degraded", space != LOG_SPACE_OK || behind || degraded(p, n),
+		"witness_behind", behind, "log_space", log_space_name(space), "operator_networks",
+		c->operator_networks.n > 0 ? "listed" : "anywhere", "log_size", (json_int_t)size,
+		"checkpoint_size", (json_int_t)checkpoint_size(c), "witnesses",
+		parties_json(p, n, AUDIT_WITNESS, size), "sinks", parties_json(p, n, AUDIT_SINK, size), "api",
+		"v1", "features", "maintenance", "audit-log", "version", CLAVIGER_VERSION, "time_ms",
+		(json_int_t)clock_now(&c->clock), "durable_copies_required", 0);
 }
 
 static bool add_reviews(core_t *c, json_t *to)

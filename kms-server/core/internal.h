@@ -21,21 +21,32 @@
 #define CORE_BUDGET_RATE  300U
 #define CORE_BUDGET_BURST 1000U
 
-typedef enum release_status { RELEASE_DENIED = 0, RELEASE_SUSPENDED, RELEASE_RELEASED } release_status_t;
+typedef enum release_status {
+	RELEASE_DENIED = 0,
+	RELEASE_SUSPENDED,
+	RELEASE_PENDING, /* somebody must approve it first */
+	RELEASE_RELEASED
+} release_status_t;
 
 /* One volume of a release: what core_finish opens and writes after the commit. */
 typedef struct release {
 	path3_t volume;
 	release_status_t status;
-	bool damaged; /* denied because its record or its keys failed their integrity check */
+	bool damaged;       /* denied because its record or its keys failed their integrity check */
+	bool granted;       /* a node's: allowed by the grant that was made for it */
+	const char *reason; /* of a refusal, where one is told: static text; or NULL */
 	policy_decision_t decision;
-	uint64_t event;    /* index of the intent (or refusal) */
+	uint64_t event; /* index of the intent (or refusal); a wait that is counted has none: has_event */
+	bool has_event;
 	volume_rec_t *rec; /* RELEASED: as committed */
 } release_t;
 
 typedef struct release_set {
 	secret_t *service_key; /* a node's volumes are all of one service */
 	bool rotation;         /* the answer of …/rotation: one object with version and nonce */
+	grant_rec_t *wish;     /* what the server would ask for in the node's name; freed by free() */
+	/* PENDING: the grant that it waits for, and whom: "1 of group:approvers" */
+	char grant[GRANT_ID_CAP], waits_for[TEXT_CAP];
 	size_t n;
 	release_t item[];
 } release_set_t;
@@ -134,7 +145,6 @@ struct core {
 	bool running;
 	budget_t *budget;
 	atomic_bool sealed, log_writable, failed, ended;
-	atomic_bool bootstrap;     /* as of the newest transaction, for health */
 	_Atomic log_space_t space; /* but for FULL, which log_writable says */
 	atomic_uint n_polls;
 	atomic_uint_fast64_t archived; /* events that may leave the store */
@@ -155,9 +165,15 @@ typedef struct op {
 	node_rec_t node;     /* POLICY_NODE */
 	operator_rec_t oper; /* POLICY_OPERATOR */
 	policy_decision_t decision;
-	/* the grant that the call names, where it covers the call; NULL: none (grants.c) */
-	grant_rec_t *grant;
+	/* The grant that this call is about: the one that it names, where that covers it, or the one of the
+	 * route. NULL: none. grant_id may also name one that was of no use. */
+	const grant_rec_t *grant;
+	grant_rec_t *own_grant; /* op's own; freed by free() */
+	bool grant_covers;      /* grant is what the decision may count on */
+	bool looked;            /* for a node's approved grant */
 	char grant_id[GRANT_ID_CAP];
+	const char *grant_slug; /* the grant that the call names is of no use, and why; NULL: nothing of it */
+	diag_t grant_why;
 	const char *approvals[GRANT_APPROVALS_MAX]; /* for events: names out of grant */
 
 	json_t *body;    /* an object; NULL where the operation takes none */
@@ -165,11 +181,11 @@ typedef struct op {
 	volume_rec_t volume;
 	path3_t path; /* customer, service, name of the route */
 
-	bool bootstrap;        /* nobody could approve anything yet */
 	bool wrote;            /* an error from here on drops the transaction */
 	bool events_done;      /* the handler has appended its own events */
 	bool wake;             /* nodes have new tasks */
 	bool quiet;            /* nothing to record (a poll that found no work) */
+	bool waits;            /* a release that still waits for approval: recorded gathered */
 	char tenant[NAME_CAP]; /* whose chain the event joins, where the route does not say it */
 	char correlation[MAINT_ID_CAP];
 	char ticket[TEXT_CAP];
@@ -200,20 +216,12 @@ KMS_MUST op_answer(op_t *op, int status, json_t *body);
 
 /* Who calls: fills who, actor and its record, or refuses (who.c). */
 KMS_MUST op_identify(op_t *op);
-/* Notes that the caller was here, after its request was carried out: at most once a minute, what proves a
- * node at once. */
-KMS_MUST op_note_seen(op_t *op);
-/* The node has been given what only the real one may have, at this address. */
-void node_proven(node_rec_t *n, const char *ip, int64_t now_ms);
-bool node_knows(const node_rec_t *n, const char *ip);
 /* What the policy says of this operation on a resource. */
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out);
 /* The customers that alone concern the caller: their number, 0 when all do. out points into op. */
 size_t op_customers(const op_t *op, const char *out[OPERATOR_CUSTOMERS_MAX]);
 /* Whether this is one of them. */
 bool op_has_customer(const op_t *op, const char *customer);
-/* Whether the person is in the group. */
-bool operator_in_group(const operator_rec_t *o, const char *group);
 /* The same decision for one resource of a customer that only its record names: an event, an item of a list.
  */
 bool op_may_see(const op_t *op, const char *type, const char *customer);
@@ -236,34 +244,33 @@ void op_path3(const op_t *op, char out[PATH3_CAP]);
  * each appends one item, or none where the caller may not see it. */
 typedef kms_err_t (*page_item_fn)(op_t *op, json_t *items, span_t key, span_t value);
 KMS_MUST op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each);
-/* The same, where the route has a query parameter besides limit and cursor; each reads it. */
-KMS_MUST op_page_by(op_t *op, store_table_t table, const char *prefix, const char *parameter,
-		    page_item_fn each);
 
-/* --- facts.c: what policies are told --- */
+/* --- grants --- */
 
-/* Once a request, before its first decision: what is the same for all of them. */
-KMS_MUST op_look(op_t *op);
-/* All of q but action, resource and own, which are the caller's. What cannot be read holds for nobody. */
-void op_facts(const op_t *op, policy_request_t *q);
-/* The person of a record, borrowed. */
-void operator_person(const char *name, const operator_rec_t *o, policy_person_t *out);
-
-/* Whether the deployment has never had a second person who could approve: then one alone may do what takes
- * two later. */
-KMS_MUST bootstrap_lasts(store_txn_t *t, const secret_t *mac, bool *out);
-/* After a change of people: ends it for good when there are two, with an event. */
-KMS_MUST bootstrap_settle(core_t *c, store_txn_t *t, const secret_t *mac, int64_t now_ms);
-/* Whether an open maintenance event covers the resource. */
-KMS_MUST maintenance_covers(store_txn_t *t, const secret_t *mac, const path3_t *path, int64_t now_ms,
-			    bool *out);
-
-/* --- lockout.c --- */
-
-/* Refuses (409) to make this of a person when nobody could change people and policies any more. */
-KMS_MUST lockout_check_person(op_t *op, const char *name, const operator_rec_t *changed);
+/* grant_use.c. Before the decision: the grant that the call names. Whether it is of any use is told only
+ * after the decision, to who may know of the resource. */
+KMS_MUST grant_name(op_t *op);
+/* After it: refuses what is held, and a grant that is of no use. */
+KMS_MUST grant_needed(op_t *op);
+kms_err_t grant_refused(op_t *op);
+/* After the act: one use less. */
+KMS_MUST grant_count(op_t *op);
+/* What the policy is told of op's grant. Borrowed from op. */
+void grant_facts(const op_t *op, policy_grant_t *g);
+/* grant_wait.c. Decides on one volume of a release; HELD of a node: what it would take is in set->wish. */
+KMS_MUST grant_wait_decide(op_t *op, release_set_t *set, release_t *r, bool own);
+/* Finds or makes the grant that the PENDING ones wait for; those that need not wait are DENIED. *fresh: not
+ * merely the same as the last time. */
+KMS_MUST grant_wait(op_t *op, release_set_t *set, bool *fresh);
+/* grants.c, for sweep.c: ends what has run out. */
+KMS_MUST grants_sweep(core_t *c, store_txn_t *t, int64_t now_ms);
 
 /* --- process.c --- */
+
+/* What policies are told of the request but what the caller of it has set: action and resource. */
+void op_facts(const op_t *op, policy_request_t *q);
+/* Records the request as done, now: what the handler appends itself comes behind it. */
+KMS_MUST op_record(op_t *op);
 
 /* Identity → decision → effect → events, in the transaction. OK also for refusals (the answer is in the job).
  * FULL, or any other error: drop the transaction. */
@@ -403,6 +410,8 @@ KMS_MUST volume_save(op_t *op);
 KMS_MUST release_one(op_t *op, release_set_t *set, const path3_t *path, bool rotation);
 void release_set_free(release_set_t *s);
 KMS_MUST release_set_new(size_t most, release_set_t **out);
+/* In how many seconds to ask again, when all of it waits for approval; else 0. */
+uint32_t release_again_s(const release_set_t *set);
 /* Opens the secrets and writes the answer's body. */
 KMS_MUST release_write(const release_set_t *set, buf_t *out);
 

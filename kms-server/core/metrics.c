@@ -44,8 +44,8 @@ static const char *const reasons[] = {"bad-certificate",
 #define REASONS (COUNT(reasons) + 1)
 
 static const char *const kinds[METRICS_KINDS] = {"release", "poll", "other"};
-static const char *const releases[METRICS_RELEASES] = {"released", "denied", "suspended", "damaged",
-						       "failed"};
+static const char *const releases[METRICS_RELEASES] = {"released", "denied",  "suspended",
+						       "pending",  "damaged", "failed"};
 static const char *const commits[METRICS_COMMITS] = {"committed", "full", "failed"};
 
 /* --- histograms --- */

@@ -126,7 +126,6 @@ void op_event(const op_t *op, event_t *e)
 		.operation = info->action,
 		.class_uid = info->class_uid,
 		.activity_id = info->activity_id,
-		.severity_id = op->grant != NULL && op->grant->break_glass ? 5 : 0,
 		.actor_name = op->actor,
 		.actor_type = op->actor_type,
 		.decision = op->decision.outcome == POLICY_ALLOWED ? "allow" : "deny",
@@ -136,10 +135,12 @@ void op_event(const op_t *op, event_t *e)
 		.via = op->rq->caller.via,
 		.request_id = op->rq->request_id,
 		.customer = op->tenant[0] != '\0' ? op->tenant : op->rq->customer,
-		.correlation_uid = op->correlation,
+		.severity_id = op->grant != NULL && op->grant->break_glass ? 5 : 0,
+		.correlation_uid = op->correlation[0] == '\0' && op->grant != NULL ? op->grant->maintenance
+										   : op->correlation,
 		.ticket = op->grant != NULL && op->ticket[0] == '\0' ? op->grant->ticket : op->ticket,
 		.justification = op->grant != NULL ? op->grant->justification : "",
-		.grant = op->grant_id,
+		.grant = op->grant != NULL || op->grant_slug != NULL ? op->grant_id : "",
 		.approvals = op->approvals,
 		.n_approvals = op->grant != NULL ? op->grant->n_approvals : 0,
 	};
@@ -148,12 +149,11 @@ void op_event(const op_t *op, event_t *e)
 /* Keys are text without NUL, so "prefix\xff" is after all that start with prefix. The cursor is the last key
  * shown; it only moves a start within the prefix, so a forged one shows nothing that the caller could not
  * list anyway. */
-kms_err_t op_page_by(op_t *op, store_table_t table, const char *prefix, const char *parameter,
-		     page_item_fn each)
+kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each)
 {
-	const char *const known[] = {"limit", "cursor", parameter};
+	static const char *const known[] = {"limit", "cursor"};
 	int64_t limit = 0;
-	KMS_TRY(op_queries_known(op, known, parameter != NULL ? 3 : 2));
+	KMS_TRY(op_queries_known(op, known, 2));
 	KMS_TRY(op_query_number(op, "limit", 1, 1000, 100, &limit));
 	const char *after = op_query(op, "cursor");
 	size_t np = strlen(prefix);
@@ -187,11 +187,6 @@ kms_err_t op_page_by(op_t *op, store_table_t table, const char *prefix, const ch
 	if (e != KMS_OK && e != KMS_E_NOTFOUND)
 		return e;
 	return op_answer(op, 200, json_pack("{s:O}", "items", items));
-}
-
-kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each)
-{
-	return op_page_by(op, table, prefix, NULL, each);
 }
 
 json_t *op_time_json(int64_t ms)

@@ -155,6 +155,26 @@ static bool is_own(const op_t *op)
 	return node != NULL && strcmp(node, me->name) == 0;
 }
 
+void op_facts(const op_t *op, policy_request_t *q)
+{
+	bool person = op->who == POLICY_OPERATOR;
+	q->who = person && op->oper.n_customers > 0 ? POLICY_SCOPED : op->who;
+	q->person = (policy_person_t){.name = "", .role = ""};
+	if (person) {
+		q->person.name = op->actor;
+		q->person.role = operator_role_name(op->oper.role);
+		for (size_t i = 0; i < op->oper.n_groups && i < POLICY_GROUPS_MAX; i++)
+			q->person.groups[q->person.n_groups++] = op->oper.groups[i];
+	}
+	if (op->who == POLICY_NODE)
+		q->node = op->rq->caller.id.node;
+	q->in_scope = op_has_customer(op, q->customer);
+	q->now_ms = op->now_ms;
+	q->bootstrap = true;
+	q->has_address = network_addr(span_str(op->rq->caller.ip), q->address) == KMS_OK;
+	grant_facts(op, &q->grant);
+}
+
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out)
 {
 	policy_request_t q = {.action = core_op_info(op->rq->op)->action,
@@ -171,11 +191,8 @@ static kms_err_t denied(op_t *op)
 {
 	if (!op->decision.visible)
 		return op_not_found(op);
-	if (op->decision.outcome == POLICY_HELD)
-		return op_refuse(op, KMS_E_DENIED, 403, "approval-needed",
-				 "The policy allows %s here only with the approval of others (statement "
-				 "\"%s\").",
-				 core_op_info(op->rq->op)->action, op->decision.statement);
+	if (op->grant_slug != NULL)
+		return grant_refused(op);
 	return op_refuse(op, KMS_E_DENIED, 403, "denied",
 			 "The policy does not allow %s here (statement \"%s\").",
 			 core_op_info(op->rq->op)->action, op->decision.statement);
@@ -201,6 +218,15 @@ static kms_err_t parse_body(op_t *op)
 	return KMS_OK;
 }
 
+/* The first answer once more. Its grant may have been used up by it; nothing is done now that would need one.
+ */
+static kms_err_t replay(op_t *op)
+{
+	if (op->decision.outcome == POLICY_HELD)
+		op->decision = (policy_decision_t){POLICY_ALLOWED, .visible = true, .statement = "replay"};
+	return KMS_OK;
+}
+
 /* Handlers that read no field of the body still refuse one with fields; those that read some check by
  * op_read. */
 static kms_err_t run(op_t *op)
@@ -221,12 +247,12 @@ static kms_err_t run(op_t *op)
 	if (op->mac == NULL && !row->while_sealed)
 		return op_refuse(op, KMS_E_UNAVAILABLE, 503, "sealed",
 				 "The server is sealed: operators unseal it with kmsctl sys unseal.");
-	KMS_TRY(op_look(op));
 	if (op->mac != NULL)
 		KMS_TRY(load_volume(op));
 	kms_err_t parsed = parse_body(op);
+	KMS_TRY(grant_name(op));
 	op_decide(op, rows[op->rq->op].type, &op->path, is_own(op), &op->decision);
-	if (op->decision.outcome != POLICY_ALLOWED)
+	if (op->decision.outcome == POLICY_DENIED || !op->decision.visible)
 		return denied(op);
 	KMS_TRY(op_limits(op));
 	KMS_TRY(parsed);
@@ -238,8 +264,10 @@ static kms_err_t run(op_t *op)
 	if (op->rq->idempotency_key[0] != '\0' && row->stores_answer)
 		KMS_TRY(idempotency_find(op, &replayed));
 	if (replayed)
-		return KMS_OK;
+		return replay(op);
+	KMS_TRY(grant_needed(op));
 	KMS_TRY(row->run(op));
+	KMS_TRY(grant_count(op));
 	if (op->rq->idempotency_key[0] != '\0' && row->stores_answer && op->answer != NULL)
 		KMS_TRY(idempotency_store(op));
 	return KMS_OK;
@@ -267,6 +295,8 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 		(void)snprintf(out, KEY_CAP, "%s", rows[rq->op].many);
 	else if (rq->op == OP_MAINT_CREATE)
 		(void)snprintf(out, KEY_CAP, "%s", op->correlation);
+	else if (rq->op == OP_GRANT_REQUEST)
+		(void)snprintf(out, KEY_CAP, "%s", op->grant_id);
 	else if (rq->service[0] != '\0' && rq->name[0] != '\0')
 		op_path3(op, out);
 	else if (rq->service[0] != '\0')
@@ -275,8 +305,7 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 		(void)snprintf(out, KEY_CAP, "%s", rq->name);
 	else
 		(void)snprintf(out, KEY_CAP, "%s", rq->customer);
-	bool itself = strcmp(op->actor_type, "node") == 0 || op->rq->op == OP_RENEW ||
-		      op->rq->op == OP_OPERATOR_ENROLL;
+	bool itself = strcmp(op->actor_type, "node") == 0 || op->rq->op == OP_RENEW;
 	if (out[0] == '\0' && itself) /* enrolment, too: by then the token has said who it is */
 		(void)snprintf(out, KEY_CAP, "%s", op->actor);
 }
@@ -286,7 +315,7 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 static bool is_gathered(const op_t *op, kms_err_t e)
 {
 	if (e == KMS_OK)
-		return rows[op->rq->op].many != NULL;
+		return op->waits || rows[op->rq->op].many != NULL;
 	return op->slug != NULL && (op->who == POLICY_ANONYMOUS || op->rq->refused_status == 429 ||
 				    strcmp(op->slug, "too-many-requests") == 0 || limits_gather(op));
 }
@@ -338,9 +367,9 @@ static kms_err_t record(op_t *op, kms_err_t e)
 	op_event(op, &ev);
 	ev.customer = chain_of(op, e, &ev);
 	resource_uid(op, uid);
-	ev.success = e == KMS_OK;
+	ev.success = e == KMS_OK && !op->waits;
 	ev.status_code = e != KMS_OK ? op->slug : op->code != NULL ? op->code : "done";
-	ev.status_detail = e != KMS_OK ? op->why.text : "";
+	ev.status_detail = ev.success ? "" : op->why.text;
 	ev.resource_uid = uid;
 	ev.resource_type = rows[op->rq->op].type;
 	if (e == KMS_E_INTEGRITY)
@@ -357,6 +386,12 @@ static kms_err_t record(op_t *op, kms_err_t e)
 	return review_event(op, &ev, denied_by_policy(op, e), index);
 }
 
+kms_err_t op_record(op_t *op)
+{
+	op->events_done = true;
+	return record(op, KMS_OK);
+}
+
 static kms_err_t write_answer(op_t *op)
 {
 	core_reply_t *r = &op->job->reply;
@@ -364,6 +399,17 @@ static kms_err_t write_answer(op_t *op)
 	r->status = op->status;
 	r->content_type = "application/json";
 	return op->answer != NULL ? json_write(op->answer, &r->body) : KMS_OK;
+}
+
+static kms_err_t note_seen(op_t *op)
+{
+	if (op->who != POLICY_NODE || op->mac == NULL || op->now_ms - op->node.last_seen_ms < 60000 ||
+	    op->wrote || op->waits)
+		return KMS_OK;
+	node_rec_t n;
+	KMS_TRY(record_get_node(op->txn, op->mac, op->actor, &n));
+	n.last_seen_ms = op->now_ms;
+	return record_put_node(op->txn, op->mac, op->actor, &n);
 }
 
 /* Failures that are ours, not the caller's, get a problem too. */
@@ -386,7 +432,7 @@ static void op_clear(op_t *op)
 {
 	json_decref(op->body);
 	json_decref(op->answer);
-	free(op->grant);
+	free(op->own_grant);
 }
 
 static kms_err_t finish(op_t *op, kms_err_t e, bool *wake)
@@ -429,7 +475,7 @@ kms_err_t process_job(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms
 	job_forget(job);
 	kms_err_t e = run(&op);
 	if (e == KMS_OK && !op.job->parked)
-		e = op_note_seen(&op);
+		e = note_seen(&op);
 	e = finish(&op, e, wake);
 	op_clear(&op);
 	return e;

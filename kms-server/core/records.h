@@ -58,9 +58,7 @@ typedef struct node_rec {
 	uint32_t invited_generation; /* of the open invitation, 0: none */
 	uint8_t token_hash[32];
 	int64_t token_expires_ms;
-	/* What policies know of it (who.c): when a secret was last released to it, or its enrolment, and
-	 * calls that follow within a day of one another; and where from, the most recent first. */
-	int64_t proven_ms;
+	/* where it was seen, the most recent first */
 	size_t n_addresses;
 	char addresses[NODE_ADDRESSES_MAX][ADDRESS_CAP];
 } node_rec_t;
@@ -176,7 +174,8 @@ typedef struct task_rec {
 #define GRANT_ID_CAP        MAINT_ID_CAP
 #define GRANT_NODES_MAX     64U
 #define GRANT_NEEDS_MAX     4U
-#define GRANT_ELIGIBLE_MAX  32U
+#define GRANT_ELIGIBLE_MAX  64U
+#define GRANT_FROM_CAP      1025U
 #define GRANT_APPROVALS_MAX 16U
 #define GRANT_TEXT_CAP      513U
 #define GRANT_BODY_MAX      65536U
@@ -193,9 +192,9 @@ typedef enum grant_state {
 /* One of the approvals that the policy asked for when the grant was requested. */
 typedef struct grant_need {
 	char statement[NAME_CAP];
-	char from[TEXT_CAP]; /* principals, for people: "group:approvers role:admin" */
+	char from[GRANT_FROM_CAP]; /* principals, for people: "group:approvers role:admin" */
 	uint32_t count;
-	/* who counted for it then; who joins a group later does not */
+	/* who counted for it then, the first of them by name; who joins a group later does not */
 	size_t n_eligible;
 	char eligible[GRANT_ELIGIBLE_MAX][NAME_CAP];
 } grant_need_t;
@@ -209,7 +208,8 @@ typedef struct grant_approval {
 typedef struct grant_rec {
 	grant_state_t state;
 	bool break_glass;
-	bool by_node; /* a node that waits for its release asked by itself */
+	bool by_node;        /* a node that waits for its release asked by itself */
+	uint32_t generation; /* of that node; 0: no node */
 	char requester[PATH3_CAP];
 	char requester_ip[ADDRESS_CAP];
 	char action[NAME_CAP];

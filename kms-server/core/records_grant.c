@@ -39,6 +39,7 @@ static void encode_asked(buf_t *b, const grant_rec_t *g)
 {
 	buf_u8(b, g->break_glass ? 1 : 0);
 	buf_u8(b, g->by_node ? 1 : 0);
+	buf_u32(b, g->generation);
 	buf_lp_str(b, g->requester);
 	buf_lp_str(b, g->requester_ip);
 	buf_lp_str(b, g->action);
@@ -57,6 +58,7 @@ static void decode_asked(reader_t *r, grant_rec_t *g)
 {
 	g->break_glass = read_bool(r);
 	g->by_node = read_bool(r);
+	g->generation = reader_u32(r);
 	reader_lp_str(r, g->requester, sizeof g->requester);
 	reader_lp_str(r, g->requester_ip, sizeof g->requester_ip);
 	reader_lp_str(r, g->action, sizeof g->action);

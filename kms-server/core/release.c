@@ -3,6 +3,9 @@
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 
+#define WHY_CAP 512U
+#define AGAIN_S 10U /* after which a node asks again for what waits for approval */
+
 kms_err_t release_set_new(size_t most, release_set_t **out)
 {
 	release_set_t *s = calloc(1, sizeof *s + most * sizeof s->item[0]);
@@ -18,6 +21,7 @@ void release_set_free(release_set_t *s)
 		return;
 	for (size_t i = 0; i < s->n; i++)
 		free(s->item[i].rec);
+	free(s->wish);
 	secret_free(s->service_key);
 	free(s);
 }
@@ -62,17 +66,33 @@ static const char *status_text(release_status_t s)
 		return "denied";
 	case RELEASE_SUSPENDED:
 		return "suspended";
+	case RELEASE_PENDING:
+		return "pending";
 	case RELEASE_RELEASED:
 		return "released";
 	}
 	return "denied";
 }
 
+static const char *why_not(const release_set_t *set, const release_t *r, char out[WHY_CAP])
+{
+	if (r->status == RELEASE_PENDING)
+		(void)snprintf(out, WHY_CAP, "waits for the approval of %s (grant %s)", set->waits_for,
+			       set->grant);
+	else
+		(void)snprintf(out, WHY_CAP, "%s", r->reason != NULL ? r->reason : "");
+	return out;
+}
+
 /* The intent, before anything is decrypted; a refusal is one event and done. */
 static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 {
+	char why[WHY_CAP];
 	event_t e;
+	const grant_rec_t *named = op->grant;
+	op->grant = r->granted ? op->own_grant : named;
 	op_event(op, &e);
+	op->grant = named;
 	if (op->who == POLICY_NODE)
 		e.customer = op->rq->caller.id.node.customer;
 	e.resource_uid = uid;
@@ -83,10 +103,13 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 		e.severity_id = 5;
 		e.status_detail = "the volume's record or its keys failed their integrity check";
 	}
+	if (!e.success && !r->damaged)
+		e.status_detail = why_not(op->job->releases, r, why);
 	e.decision = r->decision.outcome == POLICY_ALLOWED ? "allow" : "deny";
 	e.statement = r->decision.statement;
 	KMS_TRY(log_append(op->core->audit, op->txn, &e, &r->event));
-	KMS_TRY(review_event(op, &e, r->decision.outcome != POLICY_ALLOWED && !r->damaged, r->event));
+	r->has_event = true;
+	KMS_TRY(review_event(op, &e, r->decision.outcome == POLICY_DENIED && !r->damaged, r->event));
 	if (!e.success)
 		return KMS_OK;
 	open_release_t open = {0};
@@ -107,9 +130,12 @@ static kms_err_t examine(op_t *op, release_set_t *set, release_t *r, const char 
 	if (e != KMS_OK && e != KMS_E_NOTFOUND)
 		return e;
 	/* decided for each volume: one of somebody else's in the list does not spoil the others */
-	op_decide(op, "volume", &r->volume, e == KMS_OK && op_bound_to(op, v), &r->decision);
-	if (e == KMS_OK && r->decision.outcome == POLICY_ALLOWED)
+	bool found = e == KMS_OK;
+	KMS_TRY(grant_wait_decide(op, set, r, found && op_bound_to(op, v)));
+	if (found && r->decision.outcome != POLICY_DENIED)
 		r->status = status_of(v);
+	if (r->decision.outcome == POLICY_HELD && r->status == RELEASE_RELEASED)
+		r->status = op->who == POLICY_NODE ? RELEASE_PENDING : RELEASE_DENIED;
 	if (r->status != RELEASE_RELEASED || set->service_key != NULL)
 		return KMS_OK;
 	e = keyring_service_key(op->core->keys, op->txn, r->volume.customer, r->volume.service,
@@ -133,6 +159,10 @@ kms_err_t release_one(op_t *op, release_set_t *set, const path3_t *path, bool ro
 	r->damaged = e == KMS_E_INTEGRITY;
 	if (e != KMS_OK && (rotation || !r->damaged))
 		return e;
+	if (r->status == RELEASE_PENDING) { /* release_settle */
+		set->n++;
+		return KMS_OK;
+	}
 	op->wrote = true;
 	op->events_done = true;
 	KMS_TRY(record_release(op, r, key));
@@ -147,11 +177,47 @@ kms_err_t release_one(op_t *op, release_set_t *set, const path3_t *path, bool ro
 	return KMS_OK;
 }
 
+static size_t count_pending(const release_set_t *set)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < set->n; i++)
+		n += set->item[i].status == RELEASE_PENDING ? 1 : 0;
+	return n;
+}
+
+/* Those that wait are recorded one by one when they begin to wait. While nothing changes a node asks every
+ * few seconds: such a request is recorded gathered, as one. */
+static kms_err_t settle(op_t *op)
+{
+	release_set_t *set = op->job->releases;
+	size_t pending = count_pending(set);
+	bool fresh = false;
+	char key[PATH3_CAP];
+	if (pending == 0)
+		return KMS_OK;
+	KMS_TRY(grant_wait(op, set, &fresh));
+	if (!fresh && pending == set->n) {
+		op->waits = true;
+		op->code = "pending";
+		(void)why_not(set, &set->item[0], op->why.text);
+		return KMS_OK;
+	}
+	op->wrote = true;
+	op->events_done = true;
+	for (size_t i = 0; i < set->n; i++) {
+		path3_format(&set->item[i].volume, key);
+		if (!set->item[i].has_event)
+			KMS_TRY(record_release(op, &set->item[i], key));
+	}
+	return KMS_OK;
+}
+
 kms_err_t op_volume_release(op_t *op)
 {
 	KMS_TRY(op_read(op, NULL, 0, NULL));
 	KMS_TRY(release_set_new(1, &op->job->releases));
-	return release_one(op, op->job->releases, &op->path, false);
+	KMS_TRY(release_one(op, op->job->releases, &op->path, false));
+	return settle(op);
 }
 
 typedef struct release_body {
@@ -234,8 +300,10 @@ kms_err_t op_node_release(op_t *op)
 	release_body_t b = {0};
 	KMS_TRY(op_read(op, fields, 1, &b));
 	if (b.volumes == NULL)
-		return all_volumes(op, &op->rq->caller.id);
-	return named_volumes(op, b.volumes, &op->rq->caller.id);
+		KMS_TRY(all_volumes(op, &op->rq->caller.id));
+	else
+		KMS_TRY(named_volumes(op, b.volumes, &op->rq->caller.id));
+	return settle(op);
 }
 
 /* --- the answer, after the commit --- */
@@ -281,10 +349,16 @@ static void write_fingerprints(const volume_rec_t *v, buf_t *out)
 
 static kms_err_t write_one(const release_set_t *set, const release_t *r, buf_t *out)
 {
-	char path[PATH3_CAP];
+	char path[PATH3_CAP], why[WHY_CAP];
 	path3_format(&r->volume, path);
-	buf_printf(out, "{\"volume\":\"%s\",\"status\":\"%s\",\"event\":%llu", path, status_text(r->status),
-		   (unsigned long long)r->event);
+	buf_printf(out, "{\"volume\":\"%s\",\"status\":\"%s\"", path, status_text(r->status));
+	if (r->has_event)
+		buf_printf(out, ",\"event\":%llu", (unsigned long long)r->event);
+	if (r->status == RELEASE_PENDING)
+		buf_printf(out, ",\"reason\":\"%s\",\"grant\":\"%s\",\"retry_after\":%u",
+			   why_not(set, r, why), set->grant, AGAIN_S);
+	else if (r->reason != NULL)
+		buf_printf(out, ",\"reason\":\"%s\"", r->reason);
 	if (r->damaged)
 		buf_str(out, ",\"reason\":\"integrity\"");
 	if (r->status == RELEASE_RELEASED) {
@@ -306,6 +380,11 @@ static kms_err_t write_one(const release_set_t *set, const release_t *r, buf_t *
 	}
 	buf_str(out, "}");
 	return out->err;
+}
+
+uint32_t release_again_s(const release_set_t *set)
+{
+	return set->n > 0 && count_pending(set) == set->n ? AGAIN_S : 0;
 }
 
 kms_err_t release_write(const release_set_t *set, buf_t *out)

@@ -30,10 +30,6 @@ static const row_t rows[OP_COUNT] = {
 	[OP_OPERATOR_REVOKE] = {FOR_ADMINS, "{}"},
 	[OP_OPERATOR_SUSPEND] = {FOR_ADMINS, "{}"},
 	[OP_OPERATOR_RESUME] = {FOR_ADMINS, "{}"},
-	[OP_OPERATOR_INVITE] = {FOR_ADMINS, "{}"},
-	[OP_OPERATOR_ENROLL] = {FOR_STRANGERS, "{\"secret\":\"AAAA\",\"operator\":\"mary\",\"csr\":\"x\"}"},
-	[OP_OPERATOR_UPDATE] = {FOR_ADMINS, "{\"groups\":[]}"},
-	[OP_OPERATOR_RECERTIFY] = {FOR_ADMINS, "{}"},
 	[OP_CUSTOMER_PUT] = {FOR_ADMINS, "{}"},
 	[OP_CUSTOMER_GET] = {FOR_ADMINS, NULL},
 	[OP_CUSTOMER_LIST] = {FOR_ADMINS, NULL},
@@ -81,6 +77,14 @@ static const row_t rows[OP_COUNT] = {
 	[OP_LOG_VKEY] = {FOR_ADMINS, NULL},
 	[OP_LOG_TILE] = {FOR_ADMINS, NULL},
 	[OP_LOG_ENTRIES] = {FOR_ADMINS, NULL},
+	[OP_GRANT_REQUEST] =
+		{FOR_ADMINS,
+		 "{\"action\":\"node.invite\",\"resource\":\"acme/db/n9\",\"reason\":\"growth\"}"},
+	[OP_GRANT_LIST] = {FOR_ADMINS, NULL},
+	[OP_GRANT_GET] = {FOR_ADMINS, NULL},
+	[OP_GRANT_APPROVE] = {FOR_ADMINS, "{\"digest\":\"" FP_HEX "\"}"},
+	[OP_GRANT_DENY] = {FOR_ADMINS, "{}"},
+	[OP_GRANT_REVOKE] = {FOR_ADMINS, "{}"},
 };
 
 /* --- the kinds of requests --- */
