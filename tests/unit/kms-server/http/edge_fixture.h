@@ -4,7 +4,7 @@
 
 #include "tests/unit/kms-server/http/fake_core.h"
 #include "kms-server/http/http_server.h"
-#include "tests/unit/kms-server/http/tls_client.h"
+#include "tests/support/tls_client.h"
 
 #include <stdatomic.h>
 

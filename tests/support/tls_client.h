@@ -1,6 +1,6 @@
 /* A TLS client that does as it is told, wrong things too: raw bytes in, answers out. */
-#ifndef CLAVIGER_TESTS_UNIT_KMS_SERVER_HTTP_TLS_CLIENT_H
-#define CLAVIGER_TESTS_UNIT_KMS_SERVER_HTTP_TLS_CLIENT_H
+#ifndef CLAVIGER_TESTS_SUPPORT_TLS_CLIENT_H
+#define CLAVIGER_TESTS_SUPPORT_TLS_CLIENT_H
 
 #include "common/base/buf.h"
 #include "common/base/secret.h"
@@ -24,6 +24,9 @@ int tcp_open(uint16_t port);
 
 /* cert and key: PEM, or NULL for none; priority NULL: GnuTLS's own. False: no handshake. */
 bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out);
+/* The same from an address of loopback: "127.0.0.2". */
+bool tls_open_from(const char *from, uint16_t port, const buf_t *cert, const secret_t *key,
+		   tls_client_t *out);
 /* Says hello and stops there; tls_finish goes on to the end of the handshake. */
 bool tls_hello(uint16_t port, const buf_t *cert, const secret_t *key, tls_client_t *out);
 bool tls_finish(tls_client_t *c);
@@ -32,8 +35,10 @@ void tls_close(tls_client_t *c);
 /* False when the peer is gone. */
 bool tls_send(tls_client_t *c, const void *p, size_t n);
 bool tls_send_text(tls_client_t *c, const char *text);
-/* One answer with its Content-Length. */
+/* One answer with its Content-Length; of its body what fits. */
 void tls_read(tls_client_t *c, tls_answer_t *out);
+/* The same with all of its body; out->body is not set. */
+void tls_read_all(tls_client_t *c, tls_answer_t *out, buf_t *body);
 /* Waits (at most 5 s) for the end of the stream; false when there was none. */
 bool tls_ended(tls_client_t *c);
 

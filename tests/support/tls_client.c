@@ -1,4 +1,6 @@
-#include "tests/unit/kms-server/http/tls_client.h"
+#include "tests/support/tls_client.h"
+
+#include "common/base/scope.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -10,7 +12,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-int tcp_open(uint16_t port)
+static bool bind_to(int fd, const char *from)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	return from == NULL || (inet_pton(AF_INET, from, &a.sin_addr) == 1 &&
+				bind(fd, (const struct sockaddr *)&a, sizeof a) == 0);
+}
+
+static int open_from(const char *from, uint16_t port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -18,11 +27,16 @@ int tcp_open(uint16_t port)
 	const struct timeval limit = {.tv_sec = 5};
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-	if (fd >= 0 && connect(fd, (const struct sockaddr *)&a, sizeof a) != 0) {
+	if (fd >= 0 && (!bind_to(fd, from) || connect(fd, (const struct sockaddr *)&a, sizeof a) != 0)) {
 		(void)close(fd);
 		return -1;
 	}
 	return fd;
+}
+
+int tcp_open(uint16_t port)
+{
+	return open_from(NULL, port);
 }
 
 static bool set_certificate(tls_client_t *c, const buf_t *cert, const secret_t *key)
@@ -44,10 +58,9 @@ bool tls_finish(tls_client_t *c)
 	return e == GNUTLS_E_SUCCESS;
 }
 
-static bool prepare(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority,
-		    tls_client_t *out)
+static bool prepare(int fd, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out)
 {
-	*out = (tls_client_t){.fd = tcp_open(port)};
+	*out = (tls_client_t){.fd = fd};
 	/* forced: also a certificate that the server's list of CAs does not ask for */
 	const unsigned flags = GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_SIGNAL;
 	bool ok =
@@ -62,14 +75,22 @@ static bool prepare(uint16_t port, const buf_t *cert, const secret_t *key, const
 	return ok;
 }
 
+static bool shake_hands(tls_client_t *c)
+{
+	if (tls_finish(c))
+		return true;
+	tls_close(c);
+	return false;
+}
+
 bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out)
 {
-	if (!prepare(port, cert, key, priority, out))
-		return false;
-	if (tls_finish(out))
-		return true;
-	tls_close(out);
-	return false;
+	return prepare(tcp_open(port), cert, key, priority, out) && shake_hands(out);
+}
+
+bool tls_open_from(const char *from, uint16_t port, const buf_t *cert, const secret_t *key, tls_client_t *out)
+{
+	return prepare(open_from(from, port), cert, key, NULL, out) && shake_hands(out);
 }
 
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t n)
@@ -88,7 +109,7 @@ static ssize_t pull_nothing(gnutls_transport_ptr_t ptr, void *data, size_t n)
 
 bool tls_hello(uint16_t port, const buf_t *cert, const secret_t *key, tls_client_t *out)
 {
-	if (!prepare(port, cert, key, NULL, out))
+	if (!prepare(tcp_open(port), cert, key, NULL, out))
 		return false;
 	/* a try that finds nothing to read, however fast the server is */
 	gnutls_transport_set_pull_function(out->session, pull_nothing);
@@ -152,25 +173,36 @@ static bool read_head(tls_client_t *c, tls_answer_t *out)
 	return false;
 }
 
-void tls_read(tls_client_t *c, tls_answer_t *out)
+void tls_read_all(tls_client_t *c, tls_answer_t *out, buf_t *body)
 {
 	memset(out, 0, sizeof *out);
+	buf_clear(body);
 	if (!read_head(c, out) || strncmp(out->head, "HTTP/1.1 ", 9) != 0)
 		return;
 	long status = strtol(out->head + 9, NULL, 10);
 	if (status == 100) {
-		tls_read(c, out);
+		tls_read_all(c, out, body);
 		return;
 	}
 	const char *len = strcasestr(out->head, "\r\nContent-Length: ");
-	size_t want = len != NULL ? strtoul(len + 18, NULL, 10) : 0, n = 0;
-	while (n < want && n + 1 < sizeof out->body) {
-		ssize_t got = receive(c, out->body + n, want - n < 512 ? want - n : 512);
-		if (got <= 0)
+	size_t want = len != NULL ? strtoul(len + 18, NULL, 10) : 0;
+	while (body->n < want) {
+		uint8_t part[4096];
+		ssize_t got = receive(c, part, want - body->n < sizeof part ? want - body->n : sizeof part);
+		if (got <= 0 || body->err != KMS_OK)
 			return;
-		n += (size_t)got;
+		buf_bytes(body, span_of(part, (size_t)got));
 	}
 	out->status = (int)status;
+}
+
+void tls_read(tls_client_t *c, tls_answer_t *out)
+{
+	SCOPED(buf_free) buf_t body = BUF_INIT;
+	tls_read_all(c, out, &body);
+	size_t n = body.n < sizeof out->body - 1 ? body.n : sizeof out->body - 1;
+	if (n > 0)
+		memcpy(out->body, body.p, n);
 }
 
 bool tls_ended(tls_client_t *c)
