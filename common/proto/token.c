@@ -25,29 +25,43 @@ static bool node_valid(const path3_t *p)
 	       name_valid(span_str(p->name));
 }
 
-static kms_err_t build_json(span_t ca_pem, const path3_t *node, const secret_t *secret, buf_t *out)
+/* kind: "node" or "operator". */
+static kms_err_t build_json(span_t ca_pem, const char *kind, const char *who, const secret_t *secret,
+			    buf_t *out)
 {
 	SCOPED(buf_free) buf_t text = BUF_INIT;
 	SCOPED(json_freep) json_t *j = NULL;
-	char path[PATH3_CAP];
 	span_t b64;
-	path3_format(node, path);
 	base64_encode(secret_span(secret), &text);
 	KMS_TRY(buf_done(&text, &b64));
-	KMS_TRY(json_build(&j, "{s:s%,s:s,s:s%}", "ca", (const char *)ca_pem.p, ca_pem.n, "node", path,
-			   "secret", (const char *)b64.p, b64.n));
+	KMS_TRY(json_build(&j, "{s:s%,s:s,s:s%}", "ca", (const char *)ca_pem.p, ca_pem.n, kind, who, "secret",
+			   (const char *)b64.p, b64.n));
 	return json_write(j, out);
+}
+
+static kms_err_t encode(span_t ca_pem, const char *kind, const char *who, const secret_t *secret, buf_t *out)
+{
+	if (!ca_plausible(ca_pem) || secret_len(secret) != TOKEN_SECRET_LEN)
+		return KMS_E_INVALID;
+	SCOPED(buf_free) buf_t json = BUF_INIT;
+	KMS_TRY(build_json(ca_pem, kind, who, secret, &json));
+	buf_str(out, PREFIX);
+	base64_encode(buf_span(&json), out);
+	return out->err;
 }
 
 kms_err_t token_encode(span_t ca_pem, const path3_t *node, const secret_t *secret, buf_t *out)
 {
-	if (!ca_plausible(ca_pem) || !node_valid(node) || secret_len(secret) != TOKEN_SECRET_LEN)
+	char path[PATH3_CAP];
+	if (!node_valid(node))
 		return KMS_E_INVALID;
-	SCOPED(buf_free) buf_t json = BUF_INIT;
-	KMS_TRY(build_json(ca_pem, node, secret, &json));
-	buf_str(out, PREFIX);
-	base64_encode(buf_span(&json), out);
-	return out->err;
+	path3_format(node, path);
+	return encode(ca_pem, "node", path, secret, out);
+}
+
+kms_err_t token_encode_operator(span_t ca_pem, const char *name, const secret_t *secret, buf_t *out)
+{
+	return name_valid(span_str(name)) ? encode(ca_pem, "operator", name, secret, out) : KMS_E_INVALID;
 }
 
 static bool is_space(uint8_t c)
@@ -87,12 +101,14 @@ static kms_err_t decode_json(span_t line, buf_t *out, diag_t *why)
 typedef struct fields {
 	json_t *ca;
 	path3_t node;
+	char operator_name[NAME_CAP];
 	char secret[SECRET_TEXT_LEN + 1];
 } fields_t;
 
 static const json_field_t token_fields[] = {
 	{.name = "ca", .type = JF_RAW, .offset = offsetof(fields_t, ca)},
-	{.name = "node", .type = JF_PATH3, .offset = offsetof(fields_t, node)},
+	{.name = "node", .type = JF_PATH3, .offset = offsetof(fields_t, node), .optional = true},
+	{.name = "operator", .type = JF_NAME, .offset = offsetof(fields_t, operator_name), .optional = true},
 	{.name = "secret",
 	 .type = JF_STRING,
 	 .offset = offsetof(fields_t, secret),
@@ -126,7 +142,10 @@ static kms_err_t take_fields(const json_t *j, fields_t *f, token_t *t, diag_t *w
 	kms_err_t e = json_read(j, token_fields, sizeof token_fields / sizeof *token_fields, true, f, &inner);
 	if (e != KMS_OK)
 		return diag_fail(why, e, "not an enrolment token: %s", inner.text);
+	if ((f->node.name[0] == '\0') == (f->operator_name[0] == '\0'))
+		return not_a_token(why, "it must name one node or one operator");
 	t->node = f->node;
+	memcpy(t->operator_name, f->operator_name, sizeof t->operator_name);
 	KMS_TRY(take_ca(f->ca, t, why));
 	return take_secret(f->secret, t, why);
 }
@@ -157,4 +176,5 @@ void token_free(token_t *t)
 	buf_free(&t->ca_pem);
 	secret_freep(&t->secret);
 	t->node = (path3_t){.name = ""};
+	t->operator_name[0] = '\0';
 }

@@ -212,17 +212,19 @@ static json_t *health_json(core_t *c, const char *status)
 	uint64_t size = audit_size(c->audit);
 	log_space_t space = space_of(c);
 	bool behind = limits_witness_behind(c);
-	return json_pack(
-		"{s:s, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:[s], s:[s, s], s:s, s:I, "
-		"s:i}",
-		"status", status, "initialised", 1, "sealed", atomic_load(&c->sealed), "log_writable",
-		atomic_load(&c->log_writable), "degraded", space != LOG_SPACE_OK || behind || degraded(p, n),
-		"witness_behind", behind, "log_space", log_space_name(space), "operator_networks",
-		c->operator_networks.n > 0 ? "listed" : "anywhere", "log_size", (json_int_t)size,
-		"checkpoint_size", (json_int_t)checkpoint_size(c), "witnesses",
-		parties_json(p, n, AUDIT_WITNESS, size), "sinks", parties_json(p, n, AUDIT_SINK, size), "api",
-		"v1", "features", "maintenance", "audit-log", "version", CLAVIGER_VERSION, "time_ms",
-		(json_int_t)clock_now(&c->clock), "durable_copies_required", 0);
+	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:[s], s:[s, s], "
+			 "s:s, s:I, "
+			 "s:i}",
+			 "status", status, "initialised", 1, "bootstrap", atomic_load(&c->bootstrap),
+			 "sealed", atomic_load(&c->sealed), "log_writable", atomic_load(&c->log_writable),
+			 "degraded", space != LOG_SPACE_OK || behind || degraded(p, n), "witness_behind",
+			 behind, "log_space", log_space_name(space), "operator_networks",
+			 c->operator_networks.n > 0 ? "listed" : "anywhere", "log_size", (json_int_t)size,
+			 "checkpoint_size", (json_int_t)checkpoint_size(c), "witnesses",
+			 parties_json(p, n, AUDIT_WITNESS, size), "sinks",
+			 parties_json(p, n, AUDIT_SINK, size), "api", "v1", "features", "maintenance",
+			 "audit-log", "version", CLAVIGER_VERSION, "time_ms",
+			 (json_int_t)clock_now(&c->clock), "durable_copies_required", 0);
 }
 
 static bool add_reviews(core_t *c, json_t *to)

@@ -24,14 +24,8 @@ void grant_facts(const op_t *op, policy_grant_t *g)
 	g->break_glass = u->rec.break_glass;
 	g->reason = u->rec.reason;
 	g->ticket = u->rec.ticket;
-	for (size_t i = 0; i < u->rec.n_approvals && i < POLICY_APPROVERS_MAX; i++) {
-		const operator_rec_t *o = &u->approver[i];
-		policy_person_t *p = &g->approvers[g->n_approvers++];
-		p->name = u->rec.approvals[i].name;
-		p->role = operator_role_name(o->role);
-		for (size_t k = 0; k < o->n_groups && k < POLICY_GROUPS_MAX; k++)
-			p->groups[p->n_groups++] = o->groups[k];
-	}
+	for (size_t i = 0; i < u->rec.n_approvals && i < POLICY_APPROVERS_MAX; i++)
+		operator_person(u->rec.approvals[i].name, &u->approver[i], &g->approvers[g->n_approvers++]);
 }
 
 kms_err_t grant_approvers(op_t *op, grant_use_t *u, const char **gone)

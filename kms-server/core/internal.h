@@ -145,6 +145,7 @@ struct core {
 	bool running;
 	budget_t *budget;
 	atomic_bool sealed, log_writable, failed, ended;
+	atomic_bool bootstrap;     /* as of the newest transaction, for health */
 	_Atomic log_space_t space; /* but for FULL, which log_writable says */
 	atomic_uint n_polls;
 	atomic_uint_fast64_t archived; /* events that may leave the store */
@@ -181,6 +182,7 @@ typedef struct op {
 	volume_rec_t volume;
 	path3_t path; /* customer, service, name of the route */
 
+	bool bootstrap;        /* nobody could approve anything yet */
 	bool wrote;            /* an error from here on drops the transaction */
 	bool events_done;      /* the handler has appended its own events */
 	bool wake;             /* nodes have new tasks */
@@ -216,12 +218,20 @@ KMS_MUST op_answer(op_t *op, int status, json_t *body);
 
 /* Who calls: fills who, actor and its record, or refuses (who.c). */
 KMS_MUST op_identify(op_t *op);
+/* Notes that the caller was here, after its request was carried out: at most once a minute, what proves a
+ * node at once. */
+KMS_MUST op_note_seen(op_t *op);
+/* The node has been given what only the real one may have, at this address. */
+void node_proven(node_rec_t *n, const char *ip, int64_t now_ms);
+bool node_knows(const node_rec_t *n, const char *ip);
 /* What the policy says of this operation on a resource. */
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out);
 /* The customers that alone concern the caller: their number, 0 when all do. out points into op. */
 size_t op_customers(const op_t *op, const char *out[OPERATOR_CUSTOMERS_MAX]);
 /* Whether this is one of them. */
 bool op_has_customer(const op_t *op, const char *customer);
+/* Whether the person is in the group. */
+bool operator_in_group(const operator_rec_t *o, const char *group);
 /* The same decision for one resource of a customer that only its record names: an event, an item of a list.
  */
 bool op_may_see(const op_t *op, const char *type, const char *customer);
@@ -244,6 +254,32 @@ void op_path3(const op_t *op, char out[PATH3_CAP]);
  * each appends one item, or none where the caller may not see it. */
 typedef kms_err_t (*page_item_fn)(op_t *op, json_t *items, span_t key, span_t value);
 KMS_MUST op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each);
+/* The same, where the route has a query parameter besides limit and cursor; each reads it. */
+KMS_MUST op_page_by(op_t *op, store_table_t table, const char *prefix, const char *parameter,
+		    page_item_fn each);
+
+/* --- facts.c: what policies are told --- */
+
+/* Once a request, before its first decision: what is the same for all of them. */
+KMS_MUST op_look(op_t *op);
+/* All of q but action, resource and own, which are the caller's. What cannot be read holds for nobody. */
+void op_facts(const op_t *op, policy_request_t *q);
+/* The person of a record, borrowed. */
+void operator_person(const char *name, const operator_rec_t *o, policy_person_t *out);
+
+/* Whether the deployment has never had a second person who could approve: then one alone may do what takes
+ * two later. */
+KMS_MUST bootstrap_lasts(store_txn_t *t, const secret_t *mac, bool *out);
+/* After a change of people: ends it for good when there are two, with an event. */
+KMS_MUST bootstrap_settle(core_t *c, store_txn_t *t, const secret_t *mac, int64_t now_ms);
+/* Whether an open maintenance event covers the resource. */
+KMS_MUST maintenance_covers(store_txn_t *t, const secret_t *mac, const path3_t *path, int64_t now_ms,
+			    bool *out);
+
+/* --- lockout.c --- */
+
+/* Refuses (409) to make this of a person when nobody could change people and policies any more. */
+KMS_MUST lockout_check_person(op_t *op, const char *name, const operator_rec_t *changed);
 
 /* --- grants --- */
 
@@ -267,8 +303,6 @@ KMS_MUST grants_sweep(core_t *c, store_txn_t *t, int64_t now_ms);
 
 /* --- process.c --- */
 
-/* What policies are told of the request but what the caller of it has set: action and resource. */
-void op_facts(const op_t *op, policy_request_t *q);
 /* Records the request as done, now: what the handler appends itself comes behind it. */
 KMS_MUST op_record(op_t *op);
 

@@ -1,6 +1,7 @@
-/* Maintenance events and the tasks that they make for nodes. Two kinds of key in STORE_TASKS:
+/* Maintenance events and the tasks that they make for nodes. Three kinds of key in STORE_TASKS:
  *   m/ID/customer/service/volume            the task's record
- *   n/customer/service/node/ID/volume       empty: what a node still has to do */
+ *   n/customer/service/node/ID/volume       empty: what a node still has to do
+ *   o/customer/ID                           empty: an event of the customer's is open */
 #include "kms-server/core/maintenance.h"
 
 #include "common/base/encode.h"
@@ -25,10 +26,27 @@ static void node_key(const char *id, const path3_t *volume, const char *node, ch
 		       volume->name);
 }
 
+void maint_open_prefix(const char *customer, char out[KEY_CAP])
+{
+	(void)snprintf(out, KEY_CAP, "o/%s/", customer);
+}
+
 static kms_err_t del_if_there(store_txn_t *t, const char *key)
 {
 	kms_err_t e = store_del(t, STORE_TASKS, span_str(key));
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+/* The record, and whether it is among the open ones: a policy looks there at every decision. */
+static kms_err_t save(store_txn_t *t, const secret_t *mac, const char *id, const maint_rec_t *m)
+{
+	char key[KEY_CAP];
+	maint_open_prefix(m->customer, key);
+	size_t n = strlen(key);
+	(void)snprintf(key + n, sizeof key - n, "%s", id);
+	KMS_TRY(m->state == MAINT_OPEN ? store_put(t, STORE_TASKS, span_str(key), span_str(""))
+				       : del_if_there(t, key));
+	return record_put_maint(t, mac, id, m);
 }
 
 bool maint_is_open(const maint_rec_t *m, int64_t now_ms)
@@ -197,7 +215,7 @@ static kms_err_t put_event(op_t *op, const char *id, const found_list_t *found, 
 	if (m->todo == 0)
 		m->state = MAINT_CLOSED;
 	op->wake |= m->todo > 0;
-	return record_put_maint(op->txn, op->mac, id, m);
+	return save(op->txn, op->mac, id, m);
 }
 
 kms_err_t op_maint_create(op_t *op)
@@ -361,7 +379,7 @@ kms_err_t maint_close(core_t *c, store_txn_t *t, const char *id, maint_rec_t *m,
 	m->state = to;
 	if (to == MAINT_CLOSED)
 		KMS_TRY(drop_node_keys(c, t, id));
-	return record_put_maint(t, keyring_mac(c->keys), id, m);
+	return save(t, keyring_mac(c->keys), id, m);
 }
 
 kms_err_t op_maint_state(op_t *op)
@@ -419,7 +437,7 @@ kms_err_t maint_end_task(op_t *op, const char *id, const path3_t *volume, task_s
 	else if (m.state == MAINT_OPEN && m.todo + m.running == 0)
 		m.state = MAINT_CLOSED;
 	op->wake |= m.wave > 0 && m.todo > 0;
-	return record_put_maint(op->txn, op->mac, id, &m);
+	return save(op->txn, op->mac, id, &m);
 }
 
 kms_err_t maint_task_done(op_t *op, const char *id, const path3_t *volume)

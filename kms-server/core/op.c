@@ -149,11 +149,12 @@ void op_event(const op_t *op, event_t *e)
 /* Keys are text without NUL, so "prefix\xff" is after all that start with prefix. The cursor is the last key
  * shown; it only moves a start within the prefix, so a forged one shows nothing that the caller could not
  * list anyway. */
-kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each)
+kms_err_t op_page_by(op_t *op, store_table_t table, const char *prefix, const char *parameter,
+		     page_item_fn each)
 {
-	static const char *const known[] = {"limit", "cursor"};
+	const char *const known[] = {"limit", "cursor", parameter};
 	int64_t limit = 0;
-	KMS_TRY(op_queries_known(op, known, 2));
+	KMS_TRY(op_queries_known(op, known, parameter != NULL ? 3 : 2));
 	KMS_TRY(op_query_number(op, "limit", 1, 1000, 100, &limit));
 	const char *after = op_query(op, "cursor");
 	size_t np = strlen(prefix);
@@ -187,6 +188,11 @@ kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_f
 	if (e != KMS_OK && e != KMS_E_NOTFOUND)
 		return e;
 	return op_answer(op, 200, json_pack("{s:O}", "items", items));
+}
+
+kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_fn each)
+{
+	return op_page_by(op, table, prefix, NULL, each);
 }
 
 json_t *op_time_json(int64_t ms)

@@ -155,26 +155,6 @@ static bool is_own(const op_t *op)
 	return node != NULL && strcmp(node, me->name) == 0;
 }
 
-void op_facts(const op_t *op, policy_request_t *q)
-{
-	bool person = op->who == POLICY_OPERATOR;
-	q->who = person && op->oper.n_customers > 0 ? POLICY_SCOPED : op->who;
-	q->person = (policy_person_t){.name = "", .role = ""};
-	if (person) {
-		q->person.name = op->actor;
-		q->person.role = operator_role_name(op->oper.role);
-		for (size_t i = 0; i < op->oper.n_groups && i < POLICY_GROUPS_MAX; i++)
-			q->person.groups[q->person.n_groups++] = op->oper.groups[i];
-	}
-	if (op->who == POLICY_NODE)
-		q->node = op->rq->caller.id.node;
-	q->in_scope = op_has_customer(op, q->customer);
-	q->now_ms = op->now_ms;
-	q->bootstrap = true;
-	q->has_address = network_addr(span_str(op->rq->caller.ip), q->address) == KMS_OK;
-	grant_facts(op, &q->grant);
-}
-
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out)
 {
 	policy_request_t q = {.action = core_op_info(op->rq->op)->action,
@@ -247,6 +227,7 @@ static kms_err_t run(op_t *op)
 	if (op->mac == NULL && !row->while_sealed)
 		return op_refuse(op, KMS_E_UNAVAILABLE, 503, "sealed",
 				 "The server is sealed: operators unseal it with kmsctl sys unseal.");
+	KMS_TRY(op_look(op));
 	if (op->mac != NULL)
 		KMS_TRY(load_volume(op));
 	kms_err_t parsed = parse_body(op);
@@ -305,7 +286,8 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 		(void)snprintf(out, KEY_CAP, "%s", rq->name);
 	else
 		(void)snprintf(out, KEY_CAP, "%s", rq->customer);
-	bool itself = strcmp(op->actor_type, "node") == 0 || op->rq->op == OP_RENEW;
+	bool itself = strcmp(op->actor_type, "node") == 0 || op->rq->op == OP_RENEW ||
+		      op->rq->op == OP_OPERATOR_ENROLL;
 	if (out[0] == '\0' && itself) /* enrolment, too: by then the token has said who it is */
 		(void)snprintf(out, KEY_CAP, "%s", op->actor);
 }
@@ -401,17 +383,6 @@ static kms_err_t write_answer(op_t *op)
 	return op->answer != NULL ? json_write(op->answer, &r->body) : KMS_OK;
 }
 
-static kms_err_t note_seen(op_t *op)
-{
-	if (op->who != POLICY_NODE || op->mac == NULL || op->now_ms - op->node.last_seen_ms < 60000 ||
-	    op->wrote || op->waits)
-		return KMS_OK;
-	node_rec_t n;
-	KMS_TRY(record_get_node(op->txn, op->mac, op->actor, &n));
-	n.last_seen_ms = op->now_ms;
-	return record_put_node(op->txn, op->mac, op->actor, &n);
-}
-
 /* Failures that are ours, not the caller's, get a problem too. */
 static void name_failure(op_t *op, kms_err_t e)
 {
@@ -475,7 +446,7 @@ kms_err_t process_job(core_t *c, store_txn_t *t, core_job_t *job, int64_t now_ms
 	job_forget(job);
 	kms_err_t e = run(&op);
 	if (e == KMS_OK && !op.job->parked)
-		e = note_seen(&op);
+		e = op_note_seen(&op);
 	e = finish(&op, e, wake);
 	op_clear(&op);
 	return e;

@@ -7,7 +7,7 @@
 #include "kms-server/core/records_io.h"
 
 #define RECORD_VERSION   1U
-#define NODE_VERSION     2U /* 1 had no addresses */
+#define NODE_VERSION     2U /* 1 had no addresses and no proof */
 #define OPERATOR_VERSION 3U /* 1 had no customers, 2 no groups and no invitation */
 
 static void encode_tenant(buf_t *b, const void *rec)
@@ -41,6 +41,7 @@ static void encode_node(buf_t *b, const void *rec)
 	buf_u32(b, n->invited_generation);
 	buf_bytes(b, span_of(n->token_hash, sizeof n->token_hash));
 	put_ms(b, n->token_expires_ms);
+	put_ms(b, n->proven_ms);
 	buf_u8(b, (uint8_t)n->n_addresses);
 	for (size_t i = 0; i < n->n_addresses; i++)
 		buf_lp_str(b, n->addresses[i]);
@@ -59,6 +60,7 @@ static void decode_node(reader_t *r, void *rec)
 	n->invited_generation = reader_u32(r);
 	reader_copy(r, n->token_hash, sizeof n->token_hash);
 	n->token_expires_ms = read_ms(r);
+	n->proven_ms = read_ms(r);
 	n->n_addresses = read_count(r, NODE_ADDRESSES_MAX);
 	for (size_t i = 0; i < n->n_addresses; i++)
 		reader_lp_str(r, n->addresses[i], ADDRESS_CAP);

@@ -58,7 +58,9 @@ typedef struct node_rec {
 	uint32_t invited_generation; /* of the open invitation, 0: none */
 	uint8_t token_hash[32];
 	int64_t token_expires_ms;
-	/* where it was seen, the most recent first */
+	/* What policies know of it (who.c): when a secret was last released to it, or its enrolment, and
+	 * calls that follow within a day of one another; and where from, the most recent first. */
+	int64_t proven_ms;
 	size_t n_addresses;
 	char addresses[NODE_ADDRESSES_MAX][ADDRESS_CAP];
 } node_rec_t;

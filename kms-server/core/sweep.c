@@ -123,5 +123,6 @@ kms_err_t sweep(core_t *c, store_txn_t *t, int64_t now_ms)
 	KMS_TRY(walk(c, t, STORE_VOLUMES, visit_volume, now_ms));
 	KMS_TRY(walk(c, t, STORE_MAINTENANCE, visit_maint, now_ms));
 	KMS_TRY(walk(c, t, STORE_IDEMPOTENCY, visit_idem, now_ms));
-	return grants_sweep(c, t, now_ms);
+	KMS_TRY(grants_sweep(c, t, now_ms));
+	return bootstrap_settle(c, t, keyring_mac(c->keys), now_ms);
 }

@@ -87,7 +87,7 @@ kms_err_t op_identify(op_t *op)
 	case CALLER_NONE:
 		op->who = POLICY_ANONYMOUS;
 		op->actor_type = "anonymous";
-		if (op->rq->op != OP_ENROLL)
+		if (op->rq->op != OP_ENROLL && op->rq->op != OP_OPERATOR_ENROLL)
 			return op_refuse(op, KMS_E_DENIED, 401, "no-certificate",
 					 "A client certificate of this deployment is needed.");
 		return KMS_OK;
@@ -100,6 +100,96 @@ kms_err_t op_identify(op_t *op)
 		return c->id.kind == X509_NODE ? who_node(op, &c->id) : who_operator(op, &c->id);
 	}
 	return KMS_E_INTEGRITY;
+}
+
+/* --- when and where the caller was last here --- */
+
+#define SEEN_EVERY_MS INT64_C(60000)
+/* Calls that come at least so often are one presence. */
+#define PRESENCE_MS (INT64_C(24) * 3600 * 1000)
+
+bool node_knows(const node_rec_t *n, const char *ip)
+{
+	for (size_t i = 0; i < n->n_addresses; i++)
+		if (strcmp(n->addresses[i], ip) == 0)
+			return true;
+	return false;
+}
+
+void node_proven(node_rec_t *n, const char *ip, int64_t now_ms)
+{
+	size_t at = 0;
+	n->proven_ms = now_ms;
+	if (ip[0] == '\0')
+		return;
+	while (at < n->n_addresses && strcmp(n->addresses[at], ip) != 0)
+		at++;
+	if (at == n->n_addresses && n->n_addresses < NODE_ADDRESSES_MAX)
+		n->n_addresses++;
+	at = at < NODE_ADDRESSES_MAX ? at : NODE_ADDRESSES_MAX - 1;
+	memmove(n->addresses[1], n->addresses[0], at * sizeof *n->addresses);
+	(void)snprintf(n->addresses[0], sizeof *n->addresses, "%s", ip);
+}
+
+static bool was_released(const release_set_t *set)
+{
+	for (size_t i = 0; set != NULL && i < set->n; i++)
+		if (set->item[i].status == RELEASE_RELEASED)
+			return true;
+	return false;
+}
+
+/* A policy may want a person's approval for a node that was away long, or that calls from elsewhere. Whoever
+ * stole such a node's key must not get around that by asking for something harmless first: a call proves the
+ * node only where no policy could ask for more. */
+static bool proves(const op_t *op)
+{
+	if (was_released(op->job->releases))
+		return true;
+	return op->now_ms - op->node.proven_ms < PRESENCE_MS && node_knows(&op->node, op->rq->caller.ip);
+}
+
+static kms_err_t node_seen(op_t *op)
+{
+	const char *ip = op->rq->caller.ip;
+	node_rec_t n;
+	bool proven = proves(op);
+	bool due = op->now_ms - op->node.last_seen_ms >= SEEN_EVERY_MS || op->now_ms < op->node.last_seen_ms;
+	bool moved = proven && ip[0] != '\0' && !node_knows(&op->node, ip);
+	bool back = proven && op->now_ms - op->node.proven_ms >= PRESENCE_MS;
+	if (!due && !moved && !back)
+		return KMS_OK;
+	KMS_TRY(record_get_node(op->txn, op->mac, op->actor, &n));
+	n.last_seen_ms = op->now_ms;
+	if (proven)
+		node_proven(&n, ip, op->now_ms);
+	return record_put_node(op->txn, op->mac, op->actor, &n);
+}
+
+static kms_err_t operator_seen(op_t *op)
+{
+	operator_rec_t o;
+	if (op->now_ms - op->oper.last_seen_ms < SEEN_EVERY_MS && op->now_ms >= op->oper.last_seen_ms)
+		return KMS_OK;
+	KMS_TRY(record_get_operator(op->txn, op->mac, op->actor, &o));
+	o.last_seen_ms = op->now_ms;
+	return record_put_operator(op->txn, op->mac, op->actor, &o);
+}
+
+kms_err_t op_note_seen(op_t *op)
+{
+	if (op->mac == NULL)
+		return KMS_OK;
+	switch (op->who) {
+	case POLICY_NODE:
+		return node_seen(op);
+	case POLICY_OPERATOR:
+	case POLICY_SCOPED:
+		return operator_seen(op);
+	case POLICY_ANONYMOUS:
+		return KMS_OK;
+	}
+	return KMS_OK;
 }
 
 /* --- which customers concern the caller --- */
@@ -118,6 +208,14 @@ bool op_has_customer(const op_t *op, const char *customer)
 	size_t n = op_customers(op, list);
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(list[i], customer) == 0)
+			return true;
+	return false;
+}
+
+bool operator_in_group(const operator_rec_t *o, const char *group)
+{
+	for (size_t i = 0; i < o->n_groups; i++)
+		if (strcmp(o->groups[i], group) == 0)
 			return true;
 	return false;
 }

@@ -90,6 +90,11 @@ static kms_err_t run_checked(const conf_t *c, state_t *s, token_t *t, diag_t *wh
 	if (conf_text(c, "token") == NULL)
 		return diag_fail(why, KMS_E_INVALID, "enroll needs --token FILE (\"-\": standard input)");
 	KMS_TRY(read_token(conf_text(c, "token"), t, why));
+	if (t->operator_name[0] != '\0')
+		return diag_fail(
+			why, KMS_E_INVALID,
+			"this token invites the operator %s, not a node: kmsctl operator enroll takes it",
+			t->operator_name);
 	KMS_TRY(state_paths(conf_text(c, "dir"), s, why));
 	if (state_enrolled(s) && !conf_bool(c, "force"))
 		return diag_fail(why, KMS_E_CONFLICT,

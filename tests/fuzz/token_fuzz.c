@@ -16,11 +16,15 @@ static void decode(span_t text)
 		return;
 	}
 	MUST_HOLD(secret_len(t.secret) == TOKEN_SECRET_LEN);
-	MUST_HOLD(token_encode(buf_span(&t.ca_pem), &t.node, t.secret, &out) == KMS_OK);
+	MUST_HOLD((t.node.name[0] == '\0') != (t.operator_name[0] == '\0'));
+	MUST_HOLD((t.node.name[0] != '\0' ? token_encode(buf_span(&t.ca_pem), &t.node, t.secret, &out)
+					  : token_encode_operator(buf_span(&t.ca_pem), t.operator_name,
+								  t.secret, &out)) == KMS_OK);
 	MUST_HOLD(token_decode(buf_span(&out), &same, NULL) == KMS_OK);
 	MUST_HOLD(secret_equal(t.secret, same.secret));
 	MUST_HOLD(span_eq(buf_span(&t.ca_pem), buf_span(&same.ca_pem)));
 	MUST_HOLD(memcmp(&t.node, &same.node, sizeof t.node) == 0);
+	MUST_HOLD(strcmp(t.operator_name, same.operator_name) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -69,6 +69,24 @@ static void test_round_trip(void **state)
 	assert_good(buf_span(&text));
 }
 
+static void test_operators(void **state)
+{
+	(void)state;
+	static const char *const bad[] = {"", "Mary", "a/b", "mary ", "-mary"};
+	SCOPED(secret_freep) secret_t *s = counting_secret(TOKEN_SECRET_LEN);
+	SCOPED(buf_free) buf_t text = BUF_INIT;
+	SCOPED(token_free) token_t t = {.secret = NULL};
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		assert_int_equal(token_encode_operator(span_str(PEM), bad[i], s, &text), KMS_E_INVALID);
+		assert_int_equal(text.n, 0);
+	}
+	assert_int_equal(token_encode_operator(span_str(PEM), "mary", s, &text), KMS_OK);
+	assert_int_equal(token_decode(buf_span(&text), &t, NULL), KMS_OK);
+	assert_string_equal(t.operator_name, "mary");
+	assert_string_equal(t.node.name, "");
+	assert_true(secret_equal(t.secret, s));
+}
+
 static void test_white_space_around(void **state)
 {
 	(void)state;
@@ -139,7 +157,11 @@ static const row_t bad_json[] = {
 	{"no JSON", "secret=" SECRET64, "a JSON object or array is expected"},
 	{"something after it", GOOD "x", "something after the value"},
 	{"no ca", "{" NODE "," SECRET "}", "\"ca\" is missing"},
-	{"no node", "{" CA "," SECRET "}", "\"node\" is missing"},
+	{"nobody", "{" CA "," SECRET "}", "one node or one operator"},
+	{"two at once", "{" CA "," NODE ",\"operator\":\"mary\"," SECRET "}", "one node or one operator"},
+	{"an operator with a path", "{" CA ",\"operator\":\"a/b\"," SECRET "}", "not a valid name"},
+	{"an operator in upper case", "{" CA ",\"operator\":\"Mary\"," SECRET "}", "not a valid name"},
+	{"an empty operator", "{" CA ",\"operator\":\"\"," SECRET "}", "operator"},
 	{"no secret", "{" CA "," NODE "}", "\"secret\" is missing"},
 	{"unknown field: a server to call", "{" CA "," NODE "," SECRET ",\"server\":\"https://evil\"}",
 	 "\"server\" is not a known field"},
@@ -237,9 +259,13 @@ int main(void)
 {
 	json_wipe_on_free();
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_white_space_around),
-		cmocka_unit_test(test_encode_refuses),      cmocka_unit_test(test_decode_refuses_content),
-		cmocka_unit_test(test_decode_refuses_form), cmocka_unit_test(test_allocations_fail),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_operators),
+		cmocka_unit_test(test_white_space_around),
+		cmocka_unit_test(test_encode_refuses),
+		cmocka_unit_test(test_decode_refuses_content),
+		cmocka_unit_test(test_decode_refuses_form),
+		cmocka_unit_test(test_allocations_fail),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

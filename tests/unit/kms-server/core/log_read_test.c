@@ -403,7 +403,7 @@ static void test_callers(void **state)
 	static const char *const acme[] = {"acme", NULL};
 	caller_t mary = make_operator(f, "mary", "operator"), adam = make_operator(f, "adam", "auditor"),
 		 alice = make_auditor(f, "alice", acme), eve = caller_of_operator("eve"),
-		 gone = make_operator(f, "gone", "admin");
+		 gone = make_operator(f, "gone", "operator");
 	fixture_must(f, 200, &(ask_t){.op = OP_OPERATOR_REVOKE, .path = "//gone", .body = "{}"});
 	const struct {
 		const caller_t *who;

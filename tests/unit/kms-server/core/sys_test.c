@@ -120,7 +120,7 @@ static void test_who_may_unseal(void **state)
 	caller_t node = make_node(f, "acme/db/n1");
 	caller_t mary = make_operator(f, "mary", "operator");
 	caller_t adam = make_operator(f, "adam", "auditor");
-	caller_t gone = make_operator(f, "gone", "admin");
+	caller_t gone = make_operator(f, "gone", "operator");
 	fixture_must(f, 200, &(ask_t){.op = OP_OPERATOR_REVOKE, .path = "//gone"});
 	fixture_refused(f, 403, "denied", &(ask_t){.op = OP_SEAL, .who = &mary});
 	fixture_refused(f, 403, "denied", &(ask_t){.op = OP_SEAL, .who = &adam});

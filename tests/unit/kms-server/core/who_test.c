@@ -79,7 +79,7 @@ static void test_before_anything_else(void **state)
 {
 	(void)state;
 	fixture_t *f = fixture_new(FIXTURE_KEYFILE);
-	caller_t gone = make_operator(f, "gone", "admin"), unknown = caller_of_operator("eve");
+	caller_t gone = make_operator(f, "gone", "operator"), unknown = caller_of_operator("eve");
 	fixture_must(f, 200, &(ask_t){.op = OP_OPERATOR_REVOKE, .path = "//gone", .body = "{}"});
 	start_with(f, "10.0.0.0/8");
 	const caller_t *const who[] = {&f->admin, &gone, &unknown};
@@ -129,7 +129,7 @@ static void test_floods_are_gathered(void **state)
 	(void)state;
 	static const char *const slugs[] = {"network", "identity-revoked"};
 	fixture_t *f = fixture_new(FIXTURE_KEYFILE);
-	caller_t gone = make_operator(f, "gone", "admin");
+	caller_t gone = make_operator(f, "gone", "operator");
 	fixture_must(f, 200, &(ask_t){.op = OP_OPERATOR_REVOKE, .path = "//gone", .body = "{}"});
 	for (size_t k = 0; k < COUNT(slugs); k++) {
 		start_with(f, k == 0 ? "10.0.0.0/8" : "");

@@ -21,6 +21,14 @@ static const row_t good[] = {
 	{"GET", "/v1/sys/seal-status", 0, OP_SEAL_STATUS, ""},
 	{"POST", "/v1/sys/unseal", 0, OP_UNSEAL, ""},
 	{"POST", "/v1/enroll", 0, OP_ENROLL, ""},
+	{"POST", "/v1/enroll/operator", 0, OP_OPERATOR_ENROLL, ""},
+	{"POST", "/v1/operators/mary:invite", 0, OP_OPERATOR_INVITE, ""},
+	{"POST", "/v1/operators/mary:update", 0, OP_OPERATOR_UPDATE, ""},
+	{"POST", "/v1/operators/mary:recertify", 0, OP_OPERATOR_RECERTIFY, ""},
+	{"GET", "/v1/policies", 0, OP_POLICY_LIST, ""},
+	{"GET", "/v1/policies/operators", 0, OP_POLICY_GET, ""},
+	{"PUT", "/v1/policies/operators", 0, OP_POLICY_PUT, ""},
+	{"DELETE", "/v1/policies/operators", 0, OP_POLICY_DELETE, ""},
 	{"PUT", "/v1/customers/acme", 0, OP_CUSTOMER_PUT, ""},
 	{"PUT", "/v1/customers/acme/services/kafka", 0, OP_SERVICE_PUT, ""},
 	{"POST", N ":invite", 0, OP_NODE_INVITE, ""},
@@ -262,7 +270,8 @@ static void test_every_operation_has_its_route(void **state)
 		assert_int_equal(strcmp(t[i].method, "GET") == 0, t[i].body_limit == 0);
 		if (t[i].op == OP_UNKNOWN)
 			assert_int_equal(t[i].need, NEED_HEALTH);
-		assert_int_equal(t[i].need == NEED_NOTHING, t[i].op == OP_ENROLL);
+		assert_int_equal(t[i].need == NEED_NOTHING,
+				 t[i].op == OP_ENROLL || t[i].op == OP_OPERATOR_ENROLL);
 	}
 	for (int op = 0; op < OP_COUNT; op++)
 		if (seen[op] != 1)
