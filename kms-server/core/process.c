@@ -338,7 +338,7 @@ static bool denied_by_policy(const op_t *op, kms_err_t e)
 	for (size_t i = 0; i < sizeof slugs / sizeof *slugs; i++)
 		if (strcmp(op->slug, slugs[i]) == 0)
 			return true;
-	return strcmp(op->slug, "not-found") == 0 && op->decision.outcome != POLICY_ALLOWED;
+	return strcmp(op->slug, "not-found") == 0 && op->decision.outcome == POLICY_DENIED;
 }
 
 static kms_err_t record(op_t *op, kms_err_t e)

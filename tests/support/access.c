@@ -141,8 +141,8 @@ static const row_t rows[] = {
 	ALWAYS(OP_GRANT_DENY, "d nnnn adadd nn aa"),
 	ALWAYS(OP_GRANT_REVOKE, "d nnnn aaadd nn da"),
 
-	ALWAYS(OP_REVIEW_LIST, "d nnnn addaa nn aa"),
-	ALWAYS(OP_REVIEW_GET, "d nnnn addaa nn aa"),
+	ALWAYS(OP_REVIEW_LIST, "d nnnn addaa aa aa"),
+	ALWAYS(OP_REVIEW_GET, "d nnnn addaa aa aa"),
 	ALWAYS(OP_REVIEW_CLOSE, "d nnnn addad nn dd"),
 
 	ALWAYS(OP_UNKNOWN, "d nnnn adddd nn dd"),

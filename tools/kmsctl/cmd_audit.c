@@ -166,6 +166,8 @@ static const command_t commands[] = {
 	 audit_verify_flags, AUDIT_VERIFY_N_FLAGS, audit_verify},
 	{"export", "DIR", "a folder for an auditor, which verifies without a network", 1, 1,
 	 audit_export_flags, AUDIT_EXPORT_N_FLAGS, audit_export},
+	{"report", "", "who had access to a customer's keys, why, and who looked at it, with proofs", 0, 0,
+	 audit_report_flags, AUDIT_REPORT_N_FLAGS, audit_report},
 	{"review", "list | show ID | close ID", "accesses that somebody looks at afterwards, and the finding",
 	 1, 2, audit_review_flags, AUDIT_REVIEW_N_FLAGS, audit_review},
 };

@@ -53,7 +53,7 @@ static void cut(char *text, size_t width)
 		*at = '\0';
 }
 
-static kms_err_t cell_text(const column_t *col, const json_t *row, buf_t *b, const char **out)
+kms_err_t column_text(const column_t *col, const json_t *row, buf_t *b, const char **out)
 {
 	buf_clear(b);
 	if (col->format != NULL)
@@ -69,7 +69,7 @@ static kms_err_t measure(table_t *t, const json_t *rows)
 	for (size_t r = 0; r < json_array_size(rows); r++)
 		for (size_t i = 0; i < t->n; i++) {
 			const char *text = NULL;
-			KMS_TRY(cell_text(&t->columns[i], json_array_get(rows, r), &b, &text));
+			KMS_TRY(column_text(&t->columns[i], json_array_get(rows, r), &b, &text));
 			size_t n = width_of(text);
 			t->widths[i] = n > t->widths[i] ? n : t->widths[i];
 		}
@@ -135,7 +135,7 @@ static kms_err_t print_row(const table_t *t, const json_t *row, buf_t *b)
 		const char *text = NULL;
 		if (t->widths[i] == 0)
 			continue;
-		KMS_TRY(cell_text(&t->columns[i], row, b, &text));
+		KMS_TRY(column_text(&t->columns[i], row, b, &text));
 		if (t->width > 0)
 			cut((char *)b->p, t->widths[i]);
 		cell(t->out, text, t->widths[i], i == last_column(t));
@@ -176,7 +176,7 @@ kms_err_t record_print(const column_t *columns, size_t n, const json_t *j, FILE 
 		for (; columns[i].title[k] != '\0' && k + 1 < sizeof title; k++)
 			title[k] = (char)tolower((unsigned char)columns[i].title[k]);
 		title[k] = '\0';
-		KMS_TRY(cell_text(&columns[i], j, &b, &text));
+		KMS_TRY(column_text(&columns[i], j, &b, &text));
 		cell(out, title, widest, false);
 		(void)fprintf(out, "%s\n", text);
 	}

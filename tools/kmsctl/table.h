@@ -33,6 +33,9 @@ KMS_MUST table_rows(table_t *t, const json_t *rows);
 /* The header of a table without rows. */
 void table_end(table_t *t);
 
+/* What stands in the cell; out is within b, which is cleared first. */
+KMS_MUST column_text(const column_t *col, const json_t *row, buf_t *b, const char **out);
+
 KMS_MUST record_print(const column_t *columns, size_t n, const json_t *j, FILE *out);
 
 #endif

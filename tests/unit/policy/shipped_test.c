@@ -106,8 +106,8 @@ static const row_t rows[] = {
 	{"grant.approve", "grant", "n....Ynnn....Yn"},
 	{"grant.deny", "grant", "n....Ynnn....Yn"},
 	{"grant.revoke", "grant", "n....YYnn....Yn"},
-	{"review.list", "review", "n....YnYn....nY"},
-	{"review.read", "review", "n....YnYn....nY"},
+	{"review.list", "review", "n....YnYnYYY.nY"},
+	{"review.read", "review", "n....YnYnYYY.nY"},
 	{"review.close", "review", "n....Ynnn....nY"},
 	{"operator.invite", "operator", "n....Ynnn....nn"},
 	{"operator.enroll", "operator", "Y....Ynnn....nn"},
@@ -277,6 +277,7 @@ static const named_t names[] = {
 	 {"key.release", "volume", ""},
 	 9,
 	 "operators-hold-no-node-secrets"},
+	{"an auditor of c lists reviews", {"review.list", "review", ""}, 9, "auditor-reviews"},
 	{"an auditor of c unseals", {"sys.unseal", "sys", ""}, 9, "default-deny"},
 	{"an auditor makes an operator", {"operator.create", "operator", ""}, 7, "default-deny"},
 };

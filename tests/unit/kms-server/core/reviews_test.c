@@ -10,7 +10,7 @@
 
 typedef struct world {
 	fixture_t *f;
-	caller_t n1, maintainer, auditor, second;
+	caller_t n1, foreign, maintainer, auditor, alice, second;
 } world_t;
 
 static int setup(void **state)
@@ -18,10 +18,14 @@ static int setup(void **state)
 	world_t *w = calloc(1, sizeof *w);
 	assert_non_null(w);
 	w->f = fixture_new(FIXTURE_KEYFILE);
+	static const char *const acme[] = {"acme", NULL};
 	w->n1 = make_main(w->f);
+	make_service(w->f, "globex", "db");
+	w->foreign = make_node(w->f, "globex/db/n1");
+	w->alice = make_auditor(w->f, "alice", acme);
 	w->maintainer = make_operator(w->f, "mary", "operator");
 	w->auditor = make_operator(w->f, "adam", "auditor");
-	w->second = make_operator(w->f, "sue", "admin");
+	w->second = make_operator(w->f, "sue", "admin"); /* from here on acts on keys need two people */
 	*state = w;
 	return 0;
 }
@@ -167,7 +171,8 @@ static void test_what_opens_none(void **state)
 		{404, {.op = OP_CUSTOMER_GET, .path = "ghost"}}, /* allowed, and not there */
 		{404, {.op = OP_UNKNOWN}},
 		{413, {.op = OP_CUSTOMER_PUT, .path = "x", .refused_status = 413}},
-		{409, {.op = OP_OPERATOR_PUT, .path = "//mary", .body = "{\"csr\":\"x\"}"}},
+		/* held until somebody approves: that is an instruction */
+		{403, {.op = OP_NODE_INVITE, .path = "acme/db/n9"}},
 		{200, {.op = OP_CUSTOMER_GET, .path = "acme"}},
 		{200, {.op = OP_NODE_RELEASE, .who = &w->n1}}, /* a node's own is what it is for */
 	};
@@ -181,16 +186,12 @@ static void test_what_opens_one_each(void **state)
 {
 	world_t *w = *state;
 	fixture_t *f = w->f;
-	static const char *const acme[] = {"acme", NULL};
-	make_service(f, "globex", "db");
-	caller_t foreign = make_node(f, "globex/db/n1");
-	caller_t alice = make_auditor(f, "alice", acme);
 	const ask_t rows[] = {
-		{.op = OP_VOLUME_GET, .who = &foreign, .path = "acme/db/v1"},
+		{.op = OP_VOLUME_GET, .who = &w->foreign, .path = "acme/db/v1"},
 		{.op = OP_NODE_RELEASE, .who = &w->n1, .body = "{\"volumes\":[\"not-mine\"]}"},
 		{.op = OP_VOLUME_RELEASE, .path = "acme/db/v1"}, /* people hold no secrets */
-		{.op = OP_CUSTOMER_GET, .who = &alice, .path = "globex"},
-		{.op = OP_AUDIT_GET, .who = &alice, .index = 0},
+		{.op = OP_CUSTOMER_GET, .who = &w->alice, .path = "globex"},
+		{.op = OP_AUDIT_GET, .who = &w->alice, .index = 0},
 	};
 	for (size_t i = 0; i < COUNT(rows); i++) {
 		answer_t a = fixture_ask(f, &rows[i]);
@@ -259,17 +260,17 @@ static void test_a_suspended_person(void **state)
 {
 	world_t *w = *state;
 	char id[REVIEW_ID_CAP + 2];
-	fixture_must(w->f, 200, &(ask_t){.op = OP_OPERATOR_SUSPEND, .path = "//sue"});
+	fixture_must(w->f, 200, &(ask_t){.op = OP_OPERATOR_SUSPEND, .path = "//mary"});
 	first_id(w->f, NULL, id);
 	SCOPED(json_freep) json_t *v = get(w->f, id);
 	assert_string_equal(text_at(v, "kind"), "person");
 	assert_string_equal(text_at(v, "actor"), "root");
-	assert_string_equal(text_at(v, "resource"), "sue");
-	fixture_must(w->f, 200, &(ask_t){.op = OP_OPERATOR_RESUME, .path = "//sue"});
-	/* neither who did it nor whom it was done to */
+	assert_string_equal(text_at(v, "resource"), "mary");
 	fixture_refused(w->f, 403, "own-review", &(ask_t){.op = OP_REVIEW_CLOSE, .path = id, .body = VALID});
+	/* nor does whom it was done to, resumed meanwhile */
+	made_t m = make(w, REVIEW_PERSON, "root", "operator.suspend", "sue", NULL);
 	fixture_refused(w->f, 403, "own-review",
-			&(ask_t){.op = OP_REVIEW_CLOSE, .who = &w->second, .path = id, .body = VALID});
+			&(ask_t){.op = OP_REVIEW_CLOSE, .who = &w->second, .path = m.path, .body = VALID});
 }
 
 /* --- time --- */
@@ -429,7 +430,7 @@ static void test_a_nodes_volumes(void **state)
 			&(ask_t){.op = OP_CUSTOMER_LIST, .who = &w->maintainer});
 }
 
-static void test_the_last_admin_stays(void **state)
+static void test_an_admin(void **state)
 {
 	world_t *w = *state;
 	made_t m = make(w, REVIEW_RELEASE, "root", "key.release", "acme/db/v1", NULL);
@@ -524,7 +525,7 @@ static void test_who_sees(void **state)
 {
 	world_t *w = *state;
 	char id[REVIEW_ID_CAP + 2];
-	denied(w, "globex");
+	denied(w, "initech");
 	first_id(w->f, NULL, id);
 	SCOPED(json_freep) json_t *j = list_of(w->f, &w->auditor, NULL);
 	assert_int_equal(json_array_size(json_at(j, "items")), 1);
@@ -533,6 +534,31 @@ static void test_who_sees(void **state)
 	fixture_must(w->f, 404, &(ask_t){.op = OP_REVIEW_GET, .who = &w->n1, .path = id});
 	fixture_must(w->f, 403,
 		     &(ask_t){.op = OP_REVIEW_CLOSE, .who = &w->auditor, .path = id, .body = VALID});
+}
+
+/* An auditor of acme: acme's alone, and what is not is not there. */
+static void test_other_tenants(void **state)
+{
+	world_t *w = *state;
+	made_t mine = make(w, REVIEW_DENIED, "acme/db/n1", "volume.read", "acme/db/v9", NULL);
+	fixture_must(w->f, 404, &(ask_t){.op = OP_VOLUME_GET, .who = &w->foreign, .path = "acme/db/v1"});
+	char theirs[REVIEW_ID_CAP + 2];
+	first_id(w->f, "customer=globex", theirs);
+	SCOPED(json_freep) json_t *j = list_of(w->f, &w->alice, NULL);
+	assert_int_equal(json_array_size(json_at(j, "items")), 1);
+	assert_string_equal(text_at(j, "items.0.id"), mine.path + 2);
+	fixture_must(w->f, 200, &(ask_t){.op = OP_REVIEW_GET, .who = &w->alice, .path = mine.path});
+	fixture_must(w->f, 200, &(ask_t){.op = OP_REVIEW_LIST, .who = &w->alice, .query = "customer=acme"});
+	const ask_t asks[] = {
+		{.op = OP_REVIEW_GET, .who = &w->alice, .path = theirs},
+		{.op = OP_REVIEW_GET, .who = &w->alice, .path = "//r-00000000000000ff"},
+		{.op = OP_REVIEW_LIST, .who = &w->alice, .query = "customer=globex"},
+		{.op = OP_REVIEW_LIST, .who = &w->alice, .query = "customer=nobody"},
+		{.op = OP_REVIEW_CLOSE, .who = &w->alice, .path = mine.path, .body = VALID},
+		{.op = OP_REVIEW_CLOSE, .who = &w->alice, .path = theirs, .body = VALID},
+	};
+	for (size_t i = 0; i < COUNT(asks); i++)
+		fixture_refused(w->f, 404, "not-found", &asks[i]);
 }
 
 /* --- the kinds that need a grant: the event's own call, in a transaction of the test's --- */
@@ -692,10 +718,11 @@ int main(void)
 		T(test_the_next_of_the_same_opens_another),
 		T(test_an_invalid_finding),
 		T(test_a_nodes_volumes),
-		T(test_the_last_admin_stays),
+		T(test_an_admin),
 		T(test_all_or_nothing),
 		T(test_pages),
 		T(test_who_sees),
+		T(test_other_tenants),
 		T(test_releases_and_break_glass),
 		T(test_break_glass_is_told_with_the_commit),
 	};

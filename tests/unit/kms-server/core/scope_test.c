@@ -41,7 +41,7 @@ static bool of_one_customer(core_op_t op)
 static bool of_all(core_op_t op)
 {
 	return strncmp(core_op_info(op)->action, "log.", 4) == 0 || op == OP_CUSTOMER_LIST ||
-	       op == OP_AUDIT_LIST || op == OP_AUDIT_GET || op == OP_RENEW;
+	       op == OP_AUDIT_LIST || op == OP_AUDIT_GET || op == OP_RENEW || op == OP_REVIEW_LIST;
 }
 
 /* "acme/db/v1": as much of it as the operation's route has. */
