@@ -157,7 +157,7 @@ event_t log_outcome(const open_release_t *o, const core_op_info_t *info, char ui
 			 .class_uid = info->class_uid,
 			 .activity_id = info->activity_id,
 			 .actor_name = o->actor,
-			 .actor_type = "node",
+			 .actor_type = strchr(o->actor, '/') != NULL ? "node" : "operator",
 			 .decision = "allow",
 			 .statement = "outcome",
 			 .request_id = o->request_id,

@@ -17,9 +17,10 @@ typedef struct reading {
 	uint64_t unnamed;
 	bool over;
 	json_t *accesses, *gaps;
-	json_t *alike;  /* refusals: who, what, on what, how → its row */
-	json_t *counts; /* operation, status, kind of actor → row */
-	json_t *grants; /* id → row */
+	json_t *alike;   /* refusals: who, what, on what, how → its row */
+	json_t *counts;  /* operation, status, kind of actor → row */
+	json_t *grants;  /* id → row */
+	json_t *intents; /* uid → row of a release whose outcome is to come */
 	progress_t progress;
 } reading_t;
 
@@ -30,6 +31,7 @@ static void reading_clear(reading_t *x)
 	json_decref(x->alike);
 	json_decref(x->counts);
 	json_decref(x->grants);
+	json_decref(x->intents);
 }
 
 static kms_err_t no_memory(diag_t *why)
@@ -161,7 +163,7 @@ static kms_err_t check_leaf(report_t *r, uint64_t index, span_t bytes, diag_t *w
 	return KMS_OK;
 }
 
-static kms_err_t add_proof(report_t *r, uint64_t index, span_t bytes, json_t *row, diag_t *why)
+static kms_err_t add_proof(const report_t *r, uint64_t index, span_t bytes, json_t *row, diag_t *why)
 {
 	SCOPED(buf_free) buf_t text = BUF_INIT;
 	const char *proof = NULL;
@@ -250,23 +252,58 @@ static kms_err_t count_alike(reading_t *x, const json_t *row, bool *found, diag_
 	return rc == 0 ? KMS_OK : no_memory(why);
 }
 
+static kms_err_t keep_event(const report_t *r, uint64_t index, const json_t *event, span_t bytes, json_t *row,
+			    diag_t *why)
+{
+	if (!r->proofs)
+		return KMS_OK;
+	if (json_object_set(row, "event", (json_t *)(uintptr_t)event) != 0)
+		return no_memory(why);
+	return add_proof(r, index, bytes, row, why);
+}
+
+/* The outcome of a release stands with its intent, which says why and by whose leave. */
+static kms_err_t join_outcome(reading_t *x, uint64_t index, const json_t *event, span_t bytes, bool *joined,
+			      diag_t *why)
+{
+	SCOPED(json_freep) json_t *outcome = NULL;
+	json_t *intent = json_object_get(x->intents, value_text(event, "metadata.correlation_uid"));
+	*joined = intent != NULL && is(event, "actor.authorizations.0.policy", "outcome");
+	if (!*joined)
+		return KMS_OK;
+	outcome =
+		json_pack("{s:I, s:I, s:s}", "index", (json_int_t)index, "time_ms",
+			  (json_int_t)value_number(event, "time"), "code", value_text(event, "status_code"));
+	if (outcome == NULL || json_object_set(intent, "outcome", outcome) != 0)
+		return no_memory(why);
+	return keep_event(x->r, index, event, bytes, outcome, why);
+}
+
+static kms_err_t note_intent(reading_t *x, const json_t *event, json_t *row, diag_t *why)
+{
+	if (!is(event, "status_code", "intent"))
+		return KMS_OK;
+	return json_object_set(x->intents, value_text(event, "metadata.uid"), row) == 0 ? KMS_OK
+											: no_memory(why);
+}
+
 static kms_err_t name_event(reading_t *x, uint64_t index, const json_t *event, span_t bytes, diag_t *why)
 {
 	SCOPED(json_freep) json_t *row = row_of(index, event);
 	bool found = false;
 	if (row == NULL)
 		return no_memory(why);
-	KMS_TRY(count_alike(x, row, &found, why));
+	KMS_TRY(join_outcome(x, index, event, bytes, &found, why));
+	if (!found)
+		KMS_TRY(count_alike(x, row, &found, why));
 	if (found)
 		return KMS_OK;
 	if (json_array_size(x->accesses) == REPORT_NAMED_MAX) {
 		x->unnamed++;
 		return KMS_OK;
 	}
-	if (x->r->proofs && json_object_set(row, "event", (json_t *)(uintptr_t)event) != 0)
-		return no_memory(why);
-	if (x->r->proofs)
-		KMS_TRY(add_proof(x->r, index, bytes, row, why));
+	KMS_TRY(keep_event(x->r, index, event, bytes, row, why));
+	KMS_TRY(note_intent(x, event, row, why));
 	return json_array_append(x->accesses, row) == 0 ? KMS_OK : no_memory(why);
 }
 
@@ -448,7 +485,7 @@ static kms_err_t read_all(reading_t *x, diag_t *why)
 	report_t *r = x->r;
 	bool end_proved = false;
 	if (x->accesses == NULL || x->gaps == NULL || x->alike == NULL || x->counts == NULL ||
-	    x->grants == NULL)
+	    x->grants == NULL || x->intents == NULL)
 		return no_memory(why);
 	KMS_TRY(find_range(x, why));
 	KMS_TRY(begin_chain(x, why));
@@ -473,7 +510,8 @@ kms_err_t report_log_read(report_t *r, diag_t *why)
 		       .gaps = json_array(),
 		       .alike = json_object(),
 		       .counts = json_object(),
-		       .grants = json_object()};
+		       .grants = json_object(),
+		       .intents = json_object()};
 	KMS_TRY(treeread_new(r->src, &r->head.head, &r->tree, why));
 	return read_all(&x, why);
 }

@@ -30,8 +30,8 @@ static void who_format(const json_t *row, buf_t *out)
 
 static void result_format(const json_t *row, buf_t *out)
 {
-	const char *detail = value_text(row, "detail");
-	text_format(value_text(row, "code"), out);
+	const char *detail = value_text(row, "detail"), *outcome = value_text(row, "outcome.code");
+	text_format(outcome[0] != '\0' ? outcome : value_text(row, "code"), out);
 	if (detail[0] == '\0')
 		return;
 	buf_str(out, ": ");

@@ -19,7 +19,7 @@
 #define EVIL   "<script>alert('1')</script>\"&"
 #define ESC    "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&quot;&amp;"
 #define FROM   "--from=2026-07-01T02:00:00Z" /* from acme's event 2 on */
-#define PERIOD "--customer=acme", FROM, "--to=2026-07-01T19:00:00Z"
+#define PERIOD "--customer=acme", FROM, "--to=2026-07-01T23:00:00Z"
 
 int __wrap_syncfs(int fd);
 int __wrap_syncfs(int fd)
@@ -44,6 +44,9 @@ static const spec_t specs[] = {
 	 false},
 	{"key.release", 6003, 2, "acme/db/n1", "node", "acme/db/v1", "intent", "", "", "", NULL, false},
 	{"node.list", 6003, 2, "bob", "operator", "acme/db", "done", "", "", "", NULL, false},
+	{"key.release", 6003, 2, "bob", "operator", "acme/db/v1", "intent", "T-3", "look", "g-1", "sue",
+	 false},
+	{"key.release", 6003, 2, "bob", "operator", "acme/db/v1", "released", "", "", "", NULL, false},
 	{"volume.read", 6003, 2, "mallory", "operator", "acme/db/v1", "denied", "", "", "", NULL, true},
 	{"volume.read", 6003, 2, "mallory", "operator", "acme/db/v1", "denied", "", "", "", NULL, true},
 	{"grant.request", 3005, 1, "bob", "operator", "g-2", "done", "T-2", "never used", "g-2", NULL, false},
@@ -66,18 +69,24 @@ static json_t *event_json(uint64_t i)
 {
 	const spec_t *s = &specs[i / 2 % N];
 	bool beta = i % 2 != 0;
+	char uid[24], before[24]; /* an outcome names its intent, the one before */
+	(void)snprintf(uid, sizeof uid, "u%" PRIu64, i);
+	(void)snprintf(before, sizeof before, "u%" PRIu64, i - 2);
 	json_t *previous = i < 2 ? json_null() : json_integer((json_int_t)i - 2);
 	json_t *approvals = s->approver != NULL ? json_pack("[s]", s->approver) : json_array();
-	return json_pack(
-		"{s:{s:s, s:I, s:s}, s:I, s:i, s:i, s:i, s:s, s:s, s:{s:{s:s, s:s}}, s:{s:s}, s:{s:s}, "
-		"s:[{s:s}], s:{s:{s:s, s:s, s:s, s:o, s:o}}}",
-		"metadata", "tenant_uid", beta ? "beta" : "acme", "sequence", (json_int_t)i / 2 + 1, "uid",
-		"u", "time", (json_int_t)(T0 + (int64_t)i * STEP), "class_uid", s->class_uid, "activity_id",
-		s->activity, "status_id", s->refused ? 2 : 1, "status_code", s->code, "status_detail",
-		s->refused ? "the policy" : "", "actor", "user", "name", beta ? "betas-own" : s->actor,
-		"type", s->type, "src_endpoint", "ip", "192.0.2.9", "api", "operation", s->operation,
-		"resources", "uid", s->resource, "unmapped", "claviger", "ticket", s->ticket, "justification",
-		s->why, "grant", s->grant, "approvals", approvals, "previous", previous);
+	return json_pack("{s:{s:s, s:I, s:s, s:s}, s:I, s:i, s:i, s:i, s:s, s:s, s:{s:{s:s, s:s}, "
+			 "s:[{s:s}]}, s:{s:s}, s:{s:s}, "
+			 "s:[{s:s}], s:{s:{s:s, s:s, s:s, s:o, s:o}}}",
+			 "metadata", "tenant_uid", beta ? "beta" : "acme", "sequence", (json_int_t)i / 2 + 1,
+			 "uid", uid, "correlation_uid", before, "time", (json_int_t)(T0 + (int64_t)i * STEP),
+			 "class_uid", s->class_uid, "activity_id", s->activity, "status_id",
+			 s->refused ? 2 : 1, "status_code", s->code, "status_detail",
+			 s->refused ? "the policy" : "", "actor", "user", "name",
+			 beta ? "betas-own" : s->actor, "type", s->type, "authorizations", "policy",
+			 strcmp(s->code, "released") == 0 ? "outcome" : "x", "src_endpoint", "ip",
+			 "192.0.2.9", "api", "operation", s->operation, "resources", "uid", s->resource,
+			 "unmapped", "claviger", "ticket", s->ticket, "justification", s->why, "grant",
+			 s->grant, "approvals", approvals, "previous", previous);
 }
 
 static void event_bytes(void *ctx, uint64_t i, buf_t *out)
@@ -124,7 +133,7 @@ static const char reviews[] =
 	"{\"items\":[{\"id\":\"r-c\",\"kind\":\"denied\",\"state\":\"open\",\"overdue\":true,\"finding\":"
 	"null,"
 	"\"customer\":\"acme\",\"actor\":\"mallory\",\"action\":\"volume.read\",\"resource\":\"acme/db/v1\","
-	"\"event\":12,\"last_event\":14,\"count\":2,\"opened_ms\":1782907200000,\"deadline_ms\":"
+	"\"event\":16,\"last_event\":18,\"count\":2,\"opened_ms\":1782907200000,\"deadline_ms\":"
 	"1782907200001,"
 	"\"closed_ms\":null,\"reviewer\":null,\"note\":null},"
 	"{\"id\":\"r-6\",\"kind\":\"break-glass\",\"state\":\"closed\",\"overdue\":false,\"finding\":"
@@ -230,7 +239,7 @@ static void test_text(void **state)
 	assert_well(&r);
 	static const char *const says[] = {
 		"customer   acme\n",
-		"9 events, index 2 to 18, of a log of 24",
+		"11 events, index 2 to 22, of a log of 28",
 		"none is missing between the first and the last.\n",
 		"2026-07-01 06:00:00Z", /* when */
 		"bob from 192.0.2.9",   /* who */
@@ -238,7 +247,7 @@ static void test_text(void **state)
 		EVIL ": a disk died",   /* why */
 		"valid by eve",         /* reviewed */
 		"open: r-c",
-		"2026-07-01 12:00:00Z (2 times, to event 14)",
+		"2026-07-01 16:00:00Z (2 times, to event 18)",
 		"0 (UNUSED), expire",
 		"1 active, 2 destroyed",
 		"- OVERDUE",
@@ -284,7 +293,7 @@ static void test_json_has_proofs(void **state)
 	assert_int_equal(json_parse(span_str(r.out), 1U << 20, &doc, &why), KMS_OK);
 	assert_int_equal(loghead_vkey(s->log.vkey, &key, &why), KMS_OK);
 	const json_t *rows = json_object_get(doc, "accesses");
-	assert_int_equal(json_array_size(rows), 6);
+	assert_int_equal(json_array_size(rows), 7);
 	for (size_t i = 0; i < json_array_size(rows); i++) {
 		const json_t *row = json_array_get(rows, i);
 		SCOPED(buf_free) buf_t bytes = BUF_INIT;
@@ -296,7 +305,31 @@ static void test_json_has_proofs(void **state)
 	}
 	assert_true(json_is_true(value_at(doc, "log.complete")));
 	assert_true(json_is_true(value_at(doc, "log.end_proved")));
-	assert_int_equal(value_number(doc, "log.events"), 9);
+	assert_int_equal(value_number(doc, "log.events"), 11);
+}
+
+/* A release and its outcome are one access, each with its proof. */
+static void test_an_outcome_stands_with_its_intent(void **state)
+{
+	server_t *s = *state;
+	diag_t why;
+	SCOPED(json_freep) json_t *doc = NULL;
+	SCOPED(ran_free) ran_t r = RUN("audit", "report", PERIOD, "-o", "json", "--key", s->log.vkey);
+	assert_well(&r);
+	assert_int_equal(json_parse(span_str(r.out), 1U << 20, &doc, &why), KMS_OK);
+	const json_t *rows = json_object_get(doc, "accesses"), *row = NULL;
+	for (size_t i = 0; i < json_array_size(rows); i++)
+		if (value_number(json_array_get(rows, i), "index") == 12)
+			row = json_array_get(rows, i);
+	assert_string_equal(value_text(row, "outcome.code"), "released");
+	assert_int_equal(value_number(row, "outcome.index"), 14);
+	assert_says(value_text(row, "outcome.proof"), "index 14\n");
+	assert_string_equal(value_text(row, "ticket"), "T-3");
+	SCOPED(ran_free) ran_t text = RUN("audit", "report", PERIOD);
+	assert_well(&text);
+	assert_says(text.out, "T-3: look");
+	assert_says(text.out, "released");
+	assert_silent(text.out, "intent");
 }
 
 static void test_a_scoped_auditor(void **state)
@@ -345,7 +378,7 @@ static void test_gaps(void **state)
 	static const uint64_t hidden[] = {
 		8,  /* in the middle */
 		2,  /* the first */
-		18, /* the last: the one behind it tells */
+		22, /* the last: the one behind it tells */
 	};
 	for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++) {
 		s->hide = hidden[i];
@@ -433,6 +466,7 @@ int main(void)
 		T(test_text),
 		T(test_html_is_escaped),
 		T(test_json_has_proofs),
+		T(test_an_outcome_stands_with_its_intent),
 		T(test_a_scoped_auditor),
 		T(test_others_do_not_appear),
 		T(test_a_period_without_events),
