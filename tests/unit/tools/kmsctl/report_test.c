@@ -13,13 +13,14 @@
 #include <sys/stat.h>
 #include <cmocka.h>
 
-#define T0     INT64_C(1782864000000) /* 2026-07-01 */
-#define STEP   INT64_C(3600000)
-#define NONE   UINT64_MAX
-#define EVIL   "<script>alert('1')</script>\"&"
-#define ESC    "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&quot;&amp;"
-#define FROM   "--from=2026-07-01T02:00:00Z" /* from acme's event 2 on */
-#define PERIOD "--customer=acme", FROM, "--to=2026-07-01T23:00:00Z"
+#define T0       INT64_C(1782864000000) /* 2026-07-01 */
+#define STEP     INT64_C(3600000)
+#define NONE     UINT64_MAX
+#define EVIL     "<script>alert('1')</script>\"&"
+#define EVIL_WHY "<script>alert('1')</script>\"&: a disk died"
+#define ESC      "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&quot;&amp;"
+#define FROM     "--from=2026-07-01T02:00:00Z" /* from acme's event 2 on */
+#define PERIOD   "--customer=acme", FROM, "--to=2026-07-01T23:00:00Z"
 
 int __wrap_syncfs(int fd);
 int __wrap_syncfs(int fd)
@@ -244,7 +245,7 @@ static void test_text(void **state)
 		"2026-07-01 06:00:00Z", /* when */
 		"bob from 192.0.2.9",   /* who */
 		"node.invite",          /* what */
-		EVIL ": a disk died",   /* why */
+		EVIL_WHY,               /* why */
 		"valid by eve",         /* reviewed */
 		"open: r-c",
 		"2026-07-01 16:00:00Z (2 times, to event 18)",
