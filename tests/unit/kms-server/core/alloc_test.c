@@ -109,6 +109,8 @@ static void test_reading(void **state)
 	fail_each(w, &(ask_t){.op = OP_VOLUME_LIST, .path = "acme/db"}, 200);
 	fail_each(w, &(ask_t){.op = OP_AUDIT_LIST, .query = "limit=3"}, 200);
 	fail_each(w, &(ask_t){.op = OP_AUDIT_GET, .index = 3}, 200);
+	fixture_must(w->f, 404, &(ask_t){.op = OP_CUSTOMER_LIST, .who = &w->n1}); /* opens a review */
+	fail_each(w, &(ask_t){.op = OP_REVIEW_LIST, .query = "state=open"}, 200);
 }
 
 static void test_reading_the_log(void **state)
