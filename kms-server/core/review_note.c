@@ -161,8 +161,8 @@ static kms_err_t record_opening(op_t *op, const char *id, const review_rec_t *v,
 {
 	diag_t detail;
 	uint64_t index;
-	(void)diag_fail(&detail, KMS_OK, "%s by %s: %s %s, event %" PRIu64, review_kind_name(v->kind),
-			v->actor, v->action, v->resource, v->event);
+	(void)diag_fail(&detail, KMS_OK, "by %s: %s %s, event %" PRIu64, v->actor, v->action, v->resource,
+			v->event);
 	event_t e = {.time_ms = op->now_ms,
 		     .operation = "review.open",
 		     .class_uid = 2005,

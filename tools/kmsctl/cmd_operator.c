@@ -29,7 +29,7 @@ static const conf_setting_t create_flags[] = {
 	 .max = 20,
 	 .arg = "ROLE",
 	 .dflt = "operator",
-	 .help = "admin, operator or auditor"},
+	 .help = "admin, operator, approver, reviewer or auditor"},
 	{.key = "customer",
 	 .type = CONF_TEXT,
 	 .arg = "C[,C...]",
@@ -46,11 +46,12 @@ static kms_err_t operator_path(const cli_t *c, const char *act, char out[CLI_PAT
 
 static kms_err_t check_role(const char *role, diag_t *why)
 {
-	static const char *const roles[] = {"admin", "operator", "auditor"};
+	static const char *const roles[] = {"admin", "operator", "approver", "reviewer", "auditor"};
 	for (size_t i = 0; i < COUNT(roles); i++)
 		if (strcmp(role, roles[i]) == 0)
 			return KMS_OK;
-	return diag_fail(why, KMS_E_INVALID, "--role is admin, operator or auditor, not \"%.20s\"", role);
+	return diag_fail(why, KMS_E_INVALID,
+			 "--role is admin, operator, approver, reviewer or auditor, not \"%.20s\"", role);
 }
 
 /* The names of --customer as the body's "customers". */
