@@ -23,7 +23,7 @@ typedef struct noun {
 } noun_t;
 
 extern const noun_t noun_audit, noun_customer, noun_grant, noun_maintenance, noun_node, noun_operator,
-	noun_rotate, noun_service, noun_sys, noun_volume, noun_witness;
+	noun_policy, noun_rotate, noun_service, noun_sys, noun_volume, noun_witness;
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

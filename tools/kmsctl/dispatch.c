@@ -8,7 +8,7 @@
 
 static const noun_t *const nouns[] = {&noun_customer, &noun_service,     &noun_node,     &noun_volume,
 				      &noun_rotate,   &noun_maintenance, &noun_operator, &noun_grant,
-				      &noun_audit,    &noun_sys,         &noun_witness};
+				      &noun_policy,   &noun_audit,       &noun_sys,      &noun_witness};
 
 static const noun_t *find_noun(const char *word)
 {

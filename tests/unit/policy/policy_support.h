@@ -4,6 +4,8 @@
 
 #include "policy/document.h"
 
+#include "policy/actions.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
