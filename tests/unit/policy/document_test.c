@@ -37,6 +37,9 @@ typedef struct bad {
 #define ON(r)      DOC("{" WHO ",'actions':['*.*'],\n'resources':" r "}")
 #define LETTERS_64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
+#define LETTERS_256 LETTERS_64 LETTERS_64 LETTERS_64 LETTERS_64
+#define LONG        LETTERS_256 LETTERS_256 LETTERS_256 LETTERS_256 "a"
+
 static const bad_t bads[] = {
 	{"", 0, 0, "empty"},
 	{"x", 1, 1, "expected"},
@@ -167,6 +170,29 @@ static const bad_t bads[] = {
 	{UNLESS("[{'own':true},{}]"), 3, 24, "unless[1]: is empty"},
 	{UNLESS("[{'own':true},{'own':true},{'own':true},{'own':true},{'own':true}]"), 3, 10, "has 5 items"},
 	{UNLESS("'never'"), 3, 10, "must be an object"},
+	/* not a string where one is meant, or one that no pattern is as long as */
+	{DOC("{'name':'a','effect':1,'principals':['operator:*']," WHAT "}"), 2, 22, "must be a string"},
+	{DOES("[1]"), 3, 12, "must be a string"},
+	{DOES("['key.release','" LONG "']"), 3, 26, "longer than 1024"},
+	{ON("[1]"), 3, 14, "must be a string"},
+	{BY("['" LONG "']"), 3, 15, "longer than 1024"},
+	{IN("'networks':[1]"), 3, 27, "must be a string"},
+	{IN("'hours':[{'zone':1}]"), 3, 32, "must be a string"},
+	{IN("'hours':[{'zone':'Z','days':[1]}]"), 3, 44, "must be a string"},
+	{IN("'hours':[{'zone':'Z','from':1,'to':'08:00'}]"), 3, 43, "must be a string"},
+	{IN("'hours':[{'zone':'Z','from':'a8:00','to':'18:00'}]"), 3, 43, "is no time"},
+	{IN("'ticket':1"), 3, 24, "must be a string"},
+	{IN("'ticket':'" LETTERS_64 LETTERS_64 "a'"), 3, 24, "1 to 128 bytes"},
+	{IN("'ticket':'\x7f'"), 3, 24, "control characters"},
+	{IN("'approvals':{'count':1,'from':[1]}"), 3, 46, "must be a string"},
+	{BY("['role:" LETTERS_64 LETTERS_64 "']"), 3, 15, "...\" names no role"},
+
+	/* places behind everything that JSON may have between values */
+	{"{ \t'version'\r\n:\t1 ,\n\t'description' : 'a\\\\\\'b' , 'statements' : [ ] ,'x':[{'y':[]}] }", 3,
+	 49, "\"x\" is not known"},
+	{"{'version':1,'statements':[{'name':{'a':[1,{'b':']}'}]},'effect':'x'}]}", 1, 36,
+	 "must be a string"},
+	{"{'description':'\xc3\xa4\xe2\x82\xac','version':3,'statements':[]}", 1, 31, "must be 1"},
 };
 
 static void test_refusals(void **state)

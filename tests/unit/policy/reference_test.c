@@ -270,6 +270,32 @@ static bool same_needs(const policy_decision_t *d, const reference_t *ref)
 	return true;
 }
 
+/* What is explained is what was decided: the deciding statement is one of those that matched. */
+typedef struct explained {
+	const char *statement;
+	bool matched;
+} explained_t;
+
+static void hear(void *ctx, const char *document, const char *statement, bool deny, bool matched,
+		 const char *why)
+{
+	explained_t *e = ctx;
+	assert_string_equal(document, "random");
+	assert_true(why[0] != '\0');
+	if (strcmp(statement, e->statement) == 0)
+		e->matched = matched;
+	(void)deny;
+}
+
+static void assert_explained(const policy_t *p, const policy_request_t *r, const policy_decision_t *d)
+{
+	explained_t e = {d->statement, false};
+	policy_explain(p, r, hear, &e);
+	if (e.matched != (strcmp(d->statement, "default-deny") != 0))
+		fail_msg("decided by %s, which is explained as %smatching", d->statement,
+			 e.matched ? "" : "not ");
+}
+
 static void assert_same(const policy_t *p, const json_t *statements, const policy_request_t *r,
 			unsigned counts[3])
 {
@@ -278,6 +304,7 @@ static void assert_same(const policy_t *p, const json_t *statements, const polic
 	policy_decide(p, r, &d);
 	reference_decide(statements, r, &ref);
 	counts[d.outcome]++;
+	assert_explained(p, r, &d);
 	if (d.outcome == ref.outcome && strcmp(d.statement, ref.statement) == 0 && same_needs(&d, &ref))
 		return;
 	char *text = json_dumps(statements, JSON_INDENT(1));
