@@ -98,7 +98,7 @@ static bool resource_is(const char *pattern, const policy_request_t *r)
 		used[is(r->type, "customer") ? 0 : 2] = true;
 	else if (colon != NULL)
 		used[0] = used[1] = true, used[2] = strchr(strchr(colon, '/') + 1, '/') != NULL;
-	const char *at = colon + 1;
+	const char *at = colon != NULL ? colon + 1 : pattern;
 	for (size_t i = 0; i < 3; i++) {
 		bool last = i == 2 || !(used[i + 1] || (i == 0 && used[2]));
 		if (used[i] ? !resource_segment_is(&at, last, self[i], value[i]) : value[i][0] != '\0')
