@@ -211,6 +211,8 @@ pending_t *fixture_submit(fixture_t *f, const ask_t *a, kms_err_t *e)
 	}
 	if (a->idem != NULL)
 		copy_part(r.idempotency_key, sizeof r.idempotency_key, a->idem, strlen(a->idem));
+	if (a->grant != NULL)
+		copy_part(r.grant, sizeof r.grant, a->grant, strlen(a->grant));
 	if (a->body != NULL)
 		buf_str(&p->body, a->body);
 	r.body = buf_span(&p->body);

@@ -66,6 +66,7 @@ typedef struct ask {
 	const char *body;    /* NULL: none */
 	const char *query;   /* "a=b&c=d" */
 	const char *idem;    /* Idempotency-Key */
+	const char *grant;   /* Claviger-Grant */
 	uint64_t index;
 	tile_t tile;
 	int refused_status; /* the edge refuses it; 0: it does not */
