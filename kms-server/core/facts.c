@@ -4,13 +4,14 @@
 #include "common/base/scope.h"
 #include "common/io/log.h"
 #include "kms-server/core/maintenance.h"
+#include "kms-server/core/policy_store.h"
 
 /* --- the time before there is a second person --- */
 
 #define BOOTSTRAP_ENDED "bootstrap.ended" /* in STORE_META, for good */
 #define APPROVERS       "approvers"       /* the shipped policies' group of people who approve */
 
-static bool may_approve(const operator_rec_t *o)
+bool operator_may_approve(const operator_rec_t *o)
 {
 	return o->state == IDENTITY_ACTIVE && o->n_customers == 0 &&
 	       (o->role == ROLE_ADMIN || o->role == ROLE_APPROVER || operator_in_group(o, APPROVERS));
@@ -27,7 +28,7 @@ static kms_err_t two_approvers(store_txn_t *t, const secret_t *mac, bool *out)
 	while (n < 2 && (e = store_next(c, &key, &value)) == KMS_OK) {
 		operator_rec_t o;
 		KMS_TRY(record_decode_operator(mac, key, value, &o));
-		n += may_approve(&o) ? 1 : 0;
+		n += operator_may_approve(&o) ? 1 : 0;
 	}
 	*out = n >= 2;
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
@@ -67,6 +68,16 @@ kms_err_t bootstrap_settle(core_t *c, store_txn_t *t, const secret_t *mac, int64
 
 kms_err_t op_look(op_t *op)
 {
+	diag_t why = {""};
+	kms_err_t e = policy_store_follow(op->core, op->txn, op->mac, &why);
+	if (e != KMS_OK) {
+		log_error("request %s: the policy cannot be read (%s), so nothing is allowed: %s",
+			  op->rq->request_id, kms_err_name(e), why.text);
+		return op_refuse(
+			op, e, 500, e == KMS_E_INTEGRITY ? "integrity" : "internal",
+			"The policy cannot be read (%s): nothing is allowed. Look at the server's log.",
+			kms_err_name(e));
+	}
 	KMS_TRY(bootstrap_lasts(op->txn, op->mac, &op->bootstrap));
 	atomic_store(&op->core->bootstrap, op->bootstrap);
 	return KMS_OK;

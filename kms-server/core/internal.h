@@ -15,8 +15,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define KEY_CAP     (5U * NAME_CAP) /* the longest key of any table, as text */
-#define RELEASE_MAX 256U
+#define KEY_CAP        (5U * NAME_CAP) /* the longest key of any table, as text */
+#define RELEASE_MAX    256U
+#define POLICY_TAG_LEN 16U
 /* requests a second of one identity, and at once */
 #define CORE_BUDGET_RATE  300U
 #define CORE_BUDGET_BURST 1000U
@@ -114,7 +115,10 @@ struct core {
 	uint64_t witness_alert;
 	bool told_behind; /* the committer's */
 	core_review_days_t review_days;
+	/* the committer's; policy_store.c */
 	policy_t *policy;
+	uint8_t policy_tag[POLICY_TAG_LEN];
+	bool policy_checked;          /* its documents' MACs were */
 	networks_t operator_networks; /* none: anywhere */
 	metrics_t *metrics;
 
@@ -272,14 +276,18 @@ void operator_person(const char *name, const operator_rec_t *o, policy_person_t 
 KMS_MUST bootstrap_lasts(store_txn_t *t, const secret_t *mac, bool *out);
 /* After a change of people: ends it for good when there are two, with an event. */
 KMS_MUST bootstrap_settle(core_t *c, store_txn_t *t, const secret_t *mac, int64_t now_ms);
+/* Whether the person can approve what the shipped policy asks for. */
+bool operator_may_approve(const operator_rec_t *o);
 /* Whether an open maintenance event covers the resource. */
 KMS_MUST maintenance_covers(store_txn_t *t, const secret_t *mac, const path3_t *path, int64_t now_ms,
 			    bool *out);
 
 /* --- lockout.c --- */
 
-/* Refuses (409) to make this of a person when nobody could change people and policies any more. */
+/* Refuse (409) what nobody could undo: a person as changed, or a policy, with which nobody who exists could
+ * change the policy any more, alone or with the approval of others who exist. */
 KMS_MUST lockout_check_person(op_t *op, const char *name, const operator_rec_t *changed);
+KMS_MUST lockout_check_policy(op_t *op, const policy_t *next);
 
 /* --- grants --- */
 

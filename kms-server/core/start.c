@@ -4,6 +4,7 @@
 #include "common/io/log.h"
 #include "kms-server/core/committer.h"
 #include "kms-server/core/core.h"
+#include "kms-server/core/policy_store.h"
 
 #define DEFAULT_WAITING 65536U
 #define DEFAULT_POLLS   20000U
@@ -146,10 +147,19 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	buf_bytes(&c->ca_pem, o->ca_pem);
 	KMS_TRY(c->ca_pem.err);
 	KMS_TRY(x509_ca_load(o->ca_pem, &c->ca, why));
-	KMS_TRY(policy_default(&c->policy));
 	KMS_TRY(keyring_new(&c->keys));
 	KMS_TRY(gather_new(&c->gather));
 	return budget_new(CORE_BUDGET_RATE, CORE_BUDGET_BURST, &c->budget);
+}
+
+/* What is in force must be readable before anybody asks. */
+static kms_err_t load_policy(core_t *c, diag_t *why)
+{
+	SCOPED(store_abortp) store_txn_t *t = NULL;
+	diag_t inner = {""};
+	KMS_TRY(store_begin_read(c->store, &t));
+	kms_err_t e = policy_store_follow(c, t, keyring_mac(c->keys), &inner);
+	return e == KMS_OK ? e : diag_fail(why, e, "the policy cannot be read: %s", inner.text);
 }
 
 static kms_err_t start(const core_options_t *o, core_t *c, diag_t *why)
@@ -160,6 +170,7 @@ static kms_err_t start(const core_options_t *o, core_t *c, diag_t *why)
 	kms_err_t e = unseal_try(c, why);
 	if (e != KMS_OK && e != KMS_E_UNAVAILABLE)
 		return e;
+	KMS_TRY(load_policy(c, why));
 	limits_watch_space(c);
 	e = first_commit(c);
 	if (e == KMS_E_FULL)

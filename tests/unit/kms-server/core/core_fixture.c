@@ -6,6 +6,7 @@
 #include "common/crypto/wrap.h"
 #include "common/proto/token.h"
 #include "kms-server/core/keyring.h"
+#include "policy/document.h"
 
 #include <errno.h>
 #include <semaphore.h>
@@ -460,6 +461,24 @@ void make_volume(fixture_t *f, const caller_t *node, const char *path)
 			      .path = path,
 			      .body = "{\"luks_uuid\":\"" LUKS_UUID "\",\"fingerprint\":\"" FP_HEX
 				      "\",\"lineage\":1}"});
+}
+
+void allow_alone(fixture_t *f)
+{
+	SCOPED(json_freep) json_t *doc = NULL;
+	SCOPED(buf_free) buf_t text = BUF_INIT;
+	size_t n = 0;
+	const char *s = NULL;
+	const policy_shipped_t *p = policy_shipped(&n);
+	while (strcmp(p->name, "operators") != 0)
+		p++;
+	MUST(json_parse(p->text, JSON_BODY_LIMIT, &doc, NULL));
+	json_t *statements = json_object_get(doc, "statements");
+	assert_string_equal(text_at(statements, "0.name"), "keys-need-a-second-person");
+	MUST(json_array_remove(statements, 0) == 0 ? KMS_OK : KMS_E_NOTFOUND);
+	MUST(json_write(doc, &text));
+	MUST(buf_cstr(&text, &s));
+	fixture_must(f, 200, &(ask_t){.op = OP_POLICY_PUT, .path = "//operators", .body = s});
 }
 
 caller_t make_main(fixture_t *f)

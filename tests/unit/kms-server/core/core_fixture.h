@@ -115,6 +115,9 @@ caller_t make_operator(fixture_t *f, const char *name, const char *role);
 /* An auditor of these customers: "acme", "globex"; the last is NULL. */
 caller_t make_auditor(fixture_t *f, const char *name, const char *const *customers);
 void make_volume(fixture_t *f, const caller_t *node, const char *path);
+/* A deployment that has its own policy: acts on keys need no second person. For tests of what they do, with
+ * more than one who could approve; call it while the admin is alone. */
+void allow_alone(fixture_t *f);
 /* acme/db with node n1 and its active volume acme/db/v1. */
 caller_t make_main(fixture_t *f);
 

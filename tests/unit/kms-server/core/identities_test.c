@@ -271,6 +271,7 @@ static void test_operators(void **state)
 static void test_operator_refusals(void **state)
 {
 	fixture_t *f = *state;
+	allow_alone(f);
 	caller_t mary = make_operator(f, "mary", "operator");
 	caller_t node = make_node(f, "acme/db/n1");
 	caller_t forged = caller_of_operator("root");

@@ -18,6 +18,10 @@ typedef struct row {
 
 #define MAINT "{\"customer\":\"acme\",\"action\":\"rotate\",\"window_s\":3600}"
 
+#define A_POLICY                                                                                             \
+	"{\"version\":1,\"statements\":[{\"name\":\"mary-reads\",\"effect\":\"allow\","                      \
+	"\"principals\":[\"operator:mary\"],\"actions\":[\"customer.read\"],\"resources\":[\"*\"]}]}"
+
 static const row_t rows[OP_COUNT] = {
 	[OP_SEAL_STATUS] = {FOR_ADMINS, NULL},
 	[OP_UNSEAL] = {FOR_ADMINS, "{}"},
@@ -74,6 +78,10 @@ static const row_t rows[OP_COUNT] = {
 	[OP_AUDIT_LIST] = {FOR_ADMINS, NULL},
 	[OP_AUDIT_GET] = {FOR_ADMINS, NULL},
 	[OP_AUDIT_PROOF] = {FOR_ADMINS, NULL},
+	[OP_POLICY_LIST] = {FOR_ADMINS, NULL},
+	[OP_POLICY_GET] = {FOR_ADMINS, NULL},
+	[OP_POLICY_PUT] = {FOR_ADMINS, A_POLICY},
+	[OP_POLICY_DELETE] = {FOR_ADMINS, "{}"},
 	[OP_REVIEW_LIST] = {FOR_ADMINS, NULL},
 	[OP_REVIEW_GET] = {FOR_ADMINS, NULL},
 	[OP_REVIEW_CLOSE] = {FOR_ADMINS, "{\"finding\":\"valid\",\"note\":\"x\"}"},
@@ -318,6 +326,7 @@ static world_t *world_new(void)
 	world_t *w = calloc(1, sizeof *w);
 	assert_non_null(w);
 	fixture_t *f = w->f = fixture_new(FIXTURE_KEYFILE);
+	allow_alone(f);
 	diag_t why = {""};
 	fixture_stop(f);
 	MUST(networks_parse("operator-networks", "192.0.2.0/24", &f->operator_networks, &why));
