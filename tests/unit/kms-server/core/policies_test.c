@@ -191,6 +191,32 @@ static void test_a_commit_that_fails(void **state)
 	fixture_refused(f, 404, "not-found", &(ask_t){.op = OP_POLICY_GET, .path = "//no"});
 }
 
+/* A document that was changed in the file is no policy: neither does the server start with it, nor go on. */
+static void test_a_damaged_document(void **state)
+{
+	fixture_t *f = *state;
+	SCOPED(buf_free) buf_t raw = BUF_INIT;
+	diag_t why = {""};
+	put(f, "own", DOC(MARY_MAKES));
+	put(f, "other", DOC(NIGHT_MAKES));
+	raw_get(f, STORE_POLICIES, "own", &raw);
+	raw.p[raw.n / 2] ^= 1;
+	fixture_stop(f);
+	raw_put(f, STORE_POLICIES, "own", buf_span(&raw));
+	assert_int_equal(fixture_start(f, &why), KMS_E_INTEGRITY);
+	assert_non_null(strstr(why.text, "the policy cannot be read"));
+	raw.p[raw.n / 2] ^= 1;
+	raw_put(f, STORE_POLICIES, "own", buf_span(&raw));
+	assert_int_equal(fixture_start(f, &why), KMS_OK);
+	raw.p[raw.n / 2] ^= 1;
+	raw_put(f, STORE_POLICIES, "own", buf_span(&raw));
+	raw_put(f, STORE_META, "policy.tag", span_str("0123456789abcdef"));
+	fixture_refused(f, 500, "integrity", &(ask_t){.op = OP_CUSTOMER_LIST});
+	raw.p[raw.n / 2] ^= 1;
+	raw_put(f, STORE_POLICIES, "own", buf_span(&raw));
+	fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_LIST});
+}
+
 /* --- what is refused --- */
 
 static void test_refusals(void **state)
@@ -403,6 +429,7 @@ int main(void)
 		T(test_a_change_holds_for_the_next_request),
 		T(test_within_one_batch),
 		T(test_a_commit_that_fails),
+		T(test_a_damaged_document),
 		T(test_refusals),
 		T(test_too_many),
 		T(test_too_many_statements),

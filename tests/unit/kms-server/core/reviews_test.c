@@ -25,7 +25,11 @@ static int setup(void **state)
 	w->alice = make_auditor(w->f, "alice", acme);
 	w->maintainer = make_operator(w->f, "mary", "operator");
 	w->auditor = make_operator(w->f, "adam", "auditor");
-	w->second = make_operator(w->f, "sue", "admin"); /* from here on acts on keys need two people */
+	allow_alone(w->f);
+	w->second = make_operator(w->f, "sue", "admin");
+	(void)make_operator(w->f, "ann", "approver"); /* so that one of the three can be suspended */
+	/* from here on acts on keys need two people */
+	fixture_must(w->f, 200, &(ask_t){.op = OP_POLICY_DELETE, .path = "//operators"});
 	*state = w;
 	return 0;
 }
