@@ -1,6 +1,7 @@
 #include "common/base/scope.h"
 #include "policy/actions.h"
-#include "tools/kmsctl/command.h"
+#include "tools/kmsctl/cmd_policy_store.h"
+#include "tools/kmsctl/list.h"
 #include "tools/kmsctl/policy_ask.h"
 #include "tools/kmsctl/policy_files.h"
 
@@ -195,5 +196,10 @@ static const command_t commands[] = {
 	 policy_ask_flags, POLICY_ASK_FLAGS, test},
 	{"actions", "", "every action that a policy can name", 0, 0, NULL, 0, actions},
 	{"shipped", "NAME", "print a shipped document, to start one's own from", 1, 1, NULL, 0, shipped},
+	{"list", "", "the documents in force", 0, 0, list_flags, 1, policy_list},
+	{"get", "NAME", "print a document as it is in force", 1, 1, NULL, 0, policy_get},
+	{"put", "NAME FILE", "put a document in force, as its next version", 2, 2, NULL, 0, policy_put},
+	{"delete", "NAME", "take a document out; a shipped one goes back to its own text", 1, 1, NULL, 0,
+	 policy_delete},
 };
 const noun_t noun_policy = {"policy", "who may do what", commands, COUNT(commands)};

@@ -60,6 +60,9 @@ static const struct {
 	{{"sys", "health"}, {"GET", "/v1/sys/health", "", 200, "{\"status\":\"ok\"}"}},
 	{{"sys", "seal-status"}, {"GET", "/v1/sys/seal-status", "", 200, "{}"}},
 	{{"sys", "seal"}, {"POST", "/v1/sys/seal", "{}", 200, "{}"}},
+	{{"policy", "get", "p"}, {"GET", "/v1/policies/p", "", 200, "{\"text\":\"{}\"}"}},
+	{{"policy", "list"}, {"GET", "/v1/policies?limit=200", "", 200, "{\"items\":[]}"}},
+	{{"policy", "delete", "p"}, {"DELETE", "/v1/policies/p", "{}", 200, "{}"}},
 	{{"audit", "show", "12"}, {"GET", "/v1/audit/events/12", "", 200, "{}"}},
 };
 
