@@ -30,6 +30,7 @@ begin()
 	export ASAN_OPTIONS=log_path=$WORK/sanitizer UBSAN_OPTIONS=log_path=$WORK/sanitizer:print_stacktrace=1
 	export TSAN_OPTIONS=log_path=$WORK/sanitizer LSAN_OPTIONS=log_path=$WORK/sanitizer
 	cd "$WORK" || exit 1
+	must take_ports
 }
 
 end_all()
@@ -133,11 +134,30 @@ must()
 
 # --- the server ----------------------------------------------------------------------------------------------
 
+# Tests run side by side, and a port is asked for long before something listens there. So each test has twenty ports of
+# its own for as long as it or a child of it lives, below those that the kernel gives to clients.
+take_ports()
+{
+	local dir=${TMPDIR:-/tmp}/claviger-ports.$UID first=$((RANDOM % 500)) i
+	mkdir -p "$dir" || return 1
+	for i in $(seq "$first" 499) $(seq 0 "$first"); do
+		exec {PORTS_LOCK}>"$dir/$i" || return 1
+		if flock -n "$PORTS_LOCK"; then
+			PORTS=$((10000 + i * 20))
+			return 0
+		fi
+		exec {PORTS_LOCK}>&-
+	done
+	return 1
+}
+
 free_port()
 {
-	local p
-	for _ in $(seq 50); do
-		p=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+	local n p
+	for _ in $(seq 20); do
+		n=$(cat "$WORK/ports" 2>/dev/null || echo 0)
+		echo $((n + 1)) >"$WORK/ports"
+		p=$((PORTS + n % 20))
 		if ! (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null; then
 			echo "$p"
 			return

@@ -26,7 +26,7 @@ void ground_remove(ground_t *g)
 
 kms_err_t ground_make(const char *parent, const char *name, ground_t *out, diag_t *why)
 {
-	SCOPED(ground_remove) ground_t g = {NULL};
+	SCOPED(ground_remove) ground_t g = {0};
 	SCOPED(freep) char *dir = NULL;
 	char pattern[64];
 	int n = snprintf(pattern, sizeof pattern, "claviger-%s-XXXXXX", name);

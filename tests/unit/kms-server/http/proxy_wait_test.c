@@ -204,7 +204,7 @@ static void test_bounded(void **state)
 	assert_int_equal(proxy_wait_count(w), PROXY_WAIT_MAX - 1);
 	/* all of them get their header in the same round */
 	for (unsigned i = 1; i < PROXY_WAIT_MAX; i++)
-		assert_int_equal(send(far[i], HEADER + 5, HEADER_N - 5, 0), HEADER_N - 5);
+		assert_int_equal(send(far[i], &HEADER[5], HEADER_N - 5, 0), HEADER_N - 5);
 	(void)close(h.fd);
 	look(w);
 	assert_int_equal(h.whole, PROXY_WAIT_MAX);
