@@ -329,6 +329,14 @@ static const char *chain_of(const op_t *op, kms_err_t e, const event_t *ev)
 	return e == KMS_E_NOTFOUND || op->who == POLICY_ANONYMOUS ? op->tenant : ev->customer;
 }
 
+/* A node that looks whether its volume is there, and makes it next. */
+static bool looks_for_its_own(const op_t *op)
+{
+	const path3_t *me = &op->rq->caller.id.node;
+	return op->rq->op == OP_VOLUME_GET && op->who == POLICY_NODE && !op->has_volume &&
+	       strcmp(me->customer, op->rq->customer) == 0 && strcmp(me->service, op->rq->service) == 0;
+}
+
 /* What somebody looks at afterwards: not what was only malformed, unknown, or of nobody that is known. */
 static bool denied_by_policy(const op_t *op, kms_err_t e)
 {
@@ -338,7 +346,8 @@ static bool denied_by_policy(const op_t *op, kms_err_t e)
 	for (size_t i = 0; i < sizeof slugs / sizeof *slugs; i++)
 		if (strcmp(op->slug, slugs[i]) == 0)
 			return true;
-	return strcmp(op->slug, "not-found") == 0 && op->decision.outcome == POLICY_DENIED;
+	return strcmp(op->slug, "not-found") == 0 && op->decision.outcome == POLICY_DENIED &&
+	       !looks_for_its_own(op);
 }
 
 static kms_err_t record(op_t *op, kms_err_t e)

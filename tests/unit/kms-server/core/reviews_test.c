@@ -173,6 +173,8 @@ static void test_what_opens_none(void **state)
 		{403, {.op = OP_CUSTOMER_GET, .who = &stranger, .path = "acme"}},
 		{400, {.op = OP_CUSTOMER_PUT, .path = "x", .body = "{"}},
 		{404, {.op = OP_CUSTOMER_GET, .path = "ghost"}}, /* allowed, and not there */
+		/* a node looks whether its volume is there before it makes it */
+		{404, {.op = OP_VOLUME_GET, .who = &w->n1, .path = "acme/db/new"}},
 		{404, {.op = OP_UNKNOWN}},
 		{413, {.op = OP_CUSTOMER_PUT, .path = "x", .refused_status = 413}},
 		/* held until somebody approves: that is an instruction */
@@ -192,6 +194,9 @@ static void test_what_opens_one_each(void **state)
 	fixture_t *f = w->f;
 	const ask_t rows[] = {
 		{.op = OP_VOLUME_GET, .who = &w->foreign, .path = "acme/db/v1"},
+		{.op = OP_VOLUME_GET,
+		 .who = &w->foreign,
+		 .path = "acme/db/new"}, /* there is none, and it is not its service */
 		{.op = OP_NODE_RELEASE, .who = &w->n1, .body = "{\"volumes\":[\"not-mine\"]}"},
 		{.op = OP_VOLUME_RELEASE, .path = "acme/db/v1"}, /* people hold no secrets */
 		{.op = OP_CUSTOMER_GET, .who = &w->alice, .path = "globex"},
@@ -204,7 +209,7 @@ static void test_what_opens_one_each(void **state)
 		assert_int_equal(health_of(f, "reviews.open"), i + 1);
 	}
 	/* each in the chain of whoever tried, as the event itself */
-	assert_int_equal(count_of(f, "customer=globex"), 1);
+	assert_int_equal(count_of(f, "customer=globex"), 2);
 	assert_int_equal(count_of(f, "customer=acme"), 2);
 }
 
