@@ -100,9 +100,6 @@ static const column_t record[] = {
 	{.title = "JUSTIFICATION", .path = "justification"},
 	{.title = "MAINTENANCE", .path = "maintenance"},
 	{.title = "SECONDS", .path = "for_s"},
-};
-/* apart, because a table has no more columns than TABLE_MAX_COLUMNS */
-static const column_t progress[] = {
 	{.title = "USES", .format = uses_format},
 	{.title = "NEEDS", .format = needs_format},
 	{.title = "APPROVED BY", .format = approvals_format},
@@ -129,7 +126,6 @@ kms_err_t grant_print(cli_t *c, const json_t *grant, diag_t *why)
 	if (c->json)
 		return cli_print_json(c, grant, why);
 	KMS_TRY(cli_print_record(c, record, COUNT(record), grant, why));
-	KMS_TRY(cli_print_record(c, progress, COUNT(progress), grant, why));
 	return print_body(c, value_at(grant, "body"), why);
 }
 
