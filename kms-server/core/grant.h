@@ -58,7 +58,7 @@ bool grant_text_plain(const char *s);
 KMS_MUST grant_make(op_t *op, grant_use_t *u, char id[GRANT_ID_CAP]);
 /* Whether a need with these principals counts this person. */
 bool grant_counts(const char *from, const char *name, const operator_rec_t *o);
-/* The type of what the action is on. NULL: there is no such action. */
+/* The type of what the action is on; empty where there is no such action (any more). */
 const char *grant_type(const grant_rec_t *g);
 /* "acme/db/n1", "acme/db", "bob", "". */
 void grant_resource_text(const grant_rec_t *g, char out[PATH3_CAP]);

@@ -71,7 +71,7 @@ bool grant_text_plain(const char *s)
 const char *grant_type(const grant_rec_t *g)
 {
 	const policy_action_t *a = policy_action(g->action);
-	return a == NULL ? NULL : a->type;
+	return a == NULL ? "" : a->type;
 }
 
 static char *segment(path3_t *p, unsigned i)
