@@ -1,4 +1,5 @@
 #include "common/base/scope.h"
+#include "tools/kmsctl/cmd_volume_release.h"
 #include "tools/kmsctl/command.h"
 #include "tools/kmsctl/prompt.h"
 #include "tools/kmsctl/scope.h"
@@ -73,6 +74,14 @@ static const conf_setting_t delete_flags[] = {
 	 .max = 200,
 	 .arg = "C/S/V",
 	 .help = "the volume's name once more"},
+};
+
+static const conf_setting_t release_flags[] = {
+	{.key = "out",
+	 .type = CONF_TEXT,
+	 .max = 4000,
+	 .arg = "DIR",
+	 .help = "a folder of yours, mode 0700, for a file a secret (wanted)"},
 };
 
 static kms_err_t volume_path(const cli_t *c, const char *act, char out[CLI_PATH_CAP], diag_t *why)
@@ -196,6 +205,8 @@ static const command_t commands[] = {
 	{"assign", CSV, "give the volume to another node", 1, 1, node_flags, COUNT(node_flags), assign},
 	{"delete", CSV, "destroy its secrets in 7 days; asks for the name again", 1, 1, delete_flags,
 	 COUNT(delete_flags), delete_volume},
+	{"release", CSV, "its live secrets into files, for cryptsetup; needs a grant, and is reviewed", 1, 1,
+	 release_flags, COUNT(release_flags), volume_release},
 	{"restore", CSV, "take a deletion back before it is carried out", 1, 1, NULL, 0, restore},
 };
 const noun_t noun_volume = {"volume", "encrypted disks and their secrets", commands, COUNT(commands)};
