@@ -388,6 +388,26 @@ volume()
 	[ "$STATUS" = 200 ]
 }
 
+# --- people --------------------------------------------------------------------------------------------------
+
+# person NAME JSON: certified while there is one person alone, who may do everything
+person()
+{
+	csr "$1" || return 1
+	as_op PUT "/v1/operators/$1" "$(jq -n --rawfile csr "$WORK/$1.csr" "$2 + {csr: \$csr}")"
+	[ "$STATUS" = 201 ] || return 1
+	chmod 600 "$WORK/$1-key.pem"
+	field .certificate >"$WORK/$1.pem"
+}
+
+# ctl NAME WORD...: kmsctl as that person
+ctl()
+{
+	local who=$1
+	shift
+	KMS_CLIENT_CERT=$WORK/$who.pem KMS_CLIENT_KEY=$WORK/$who-key.pem "$BIN/kmsctl" "$@"
+}
+
 # --- a real node ---------------------------------------------------------------------------------------------
 
 # agent NAME WORD...: node-agent with the folder of the node NAME; AGENT_ENV goes into its environment
