@@ -51,8 +51,9 @@ int kms_err_exit(kms_err_t e)
 	case KMS_E_CONFLICT:
 	case KMS_E_FULL:
 	case KMS_E_IO:
-	case KMS_E_PENDING:
 		return 1;
+	case KMS_E_PENDING:
+		return 7;
 	}
 	return 1;
 }

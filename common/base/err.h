@@ -31,7 +31,7 @@ typedef enum kms_err {
 const char *kms_err_name(kms_err_t e);
 
 /* The exit code of the command line contract: 0 done, 1 failed, 2 wrong usage, 3 denied, 4 not found,
- * 5 KMS unreachable or sealed, 6 integrity failure. */
+ * 5 KMS unreachable or sealed, 6 integrity failure, 7 waits for a person's approval. */
 int kms_err_exit(kms_err_t e);
 
 /* The sentence that says what was wrong and what to do about it. Never holds a secret. A longer text is cut:

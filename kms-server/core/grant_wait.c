@@ -89,6 +89,11 @@ static kms_err_t find_approved(op_t *op)
 
 /* --- deciding on a volume --- */
 
+static const char *release_action(void)
+{
+	return core_op_info(OP_NODE_RELEASE)->action;
+}
+
 /* What the server would ask for in the node's name. */
 static kms_err_t make_wish(op_t *op, release_set_t *set)
 {
@@ -102,7 +107,7 @@ static kms_err_t make_wish(op_t *op, release_set_t *set)
 	g->generation = op->node.generation;
 	(void)snprintf(g->requester, sizeof g->requester, "%s", op->actor);
 	(void)snprintf(g->requester_ip, sizeof g->requester_ip, "%s", op->rq->caller.ip);
-	(void)snprintf(g->action, sizeof g->action, "%s", core_op_info(OP_NODE_RELEASE)->action);
+	(void)snprintf(g->action, sizeof g->action, "%s", release_action());
 	(void)snprintf(g->reason, sizeof g->reason, "node-release");
 	g->resource = op->rq->caller.id.node;
 	g->for_s = NODE_FOR_S;
@@ -124,9 +129,20 @@ static void decide_with(op_t *op, grant_rec_t *g, const path3_t *path, bool own,
 {
 	op->grant = g;
 	op->grant_covers = true;
-	op_decide(op, "volume", path, own, out);
+	op_decide_on(op, release_action(), "volume", path, own, out);
 	op->grant = NULL;
 	op->grant_covers = false;
+}
+
+/* With the node's approved grant, if it has one. */
+static kms_err_t decide_approved(op_t *op, const path3_t *path, bool own, policy_decision_t *out)
+{
+	KMS_TRY(find_approved(op));
+	grant_rec_t *mine = op->own_grant;
+	op->grant = NULL;
+	if (mine != NULL)
+		decide_with(op, mine, path, own, out);
+	return KMS_OK;
 }
 
 /* HELD: what approvals would it take? A policy that asks for what a node cannot have holds nothing: it
@@ -154,22 +170,41 @@ static kms_err_t wish_for(op_t *op, release_set_t *set, release_t *r, bool own)
 
 kms_err_t grant_wait_decide(op_t *op, release_set_t *set, release_t *r, bool own)
 {
-	policy_decision_t with;
+	policy_decision_t with = {.outcome = POLICY_HELD};
 	op_decide(op, "volume", &r->volume, own, &r->decision);
 	if (op->who != POLICY_NODE || r->decision.outcome != POLICY_HELD || set->rotation)
 		return KMS_OK;
-	KMS_TRY(find_approved(op));
-	grant_rec_t *mine = op->own_grant;
-	op->grant = NULL;
-	if (mine != NULL) {
-		decide_with(op, mine, &r->volume, own, &with);
-		if (with.outcome == POLICY_ALLOWED) {
-			r->decision = with;
-			r->granted = true;
-			return KMS_OK;
-		}
+	KMS_TRY(decide_approved(op, &r->volume, own, &with));
+	if (with.outcome == POLICY_ALLOWED) {
+		r->decision = with;
+		r->granted = true;
+		return KMS_OK;
 	}
 	return wish_for(op, set, r, own);
+}
+
+kms_err_t grant_wait_over(op_t *op, const path3_t *volume, bool own)
+{
+	policy_decision_t d;
+	op_decide_on(op, release_action(), "volume", volume, own, &d);
+	if (d.outcome == POLICY_HELD)
+		KMS_TRY(decide_approved(op, volume, own, &d));
+	switch (d.outcome) {
+	case POLICY_ALLOWED:
+		return KMS_OK;
+	case POLICY_HELD:
+		return op_refuse(
+			op, KMS_E_DENIED, 403, "approval-needed",
+			"This answers with the volume's secrets, and statement \"%s\" holds their "
+			"release: unlock the volume first (node-agent unlock waits for the approval).",
+			d.statement);
+	case POLICY_DENIED:
+		break;
+	}
+	return op_refuse(op, KMS_E_DENIED, 403, "denied",
+			 "This answers with the volume's secrets, and the policy does not allow their "
+			 "release (statement \"%s\").",
+			 d.statement);
 }
 
 /* --- what becomes of those that wait --- */
@@ -201,8 +236,8 @@ static kms_err_t read_denied(store_txn_t *t, const secret_t *mac, span_t value, 
 	return grant_read(t, mac, id, out);
 }
 
-/* Whether it was denied so short a time ago that it is not asked again. */
-static kms_err_t was_denied(op_t *op, bool *out)
+/* Whether it was denied so short a time ago that it is not asked again; then also the id. */
+static kms_err_t was_denied(op_t *op, char id[GRANT_ID_CAP], bool *out)
 {
 	char key[KEY_CAP];
 	span_t value = {0};
@@ -214,7 +249,10 @@ static kms_err_t was_denied(op_t *op, bool *out)
 		return KMS_OK;
 	KMS_TRY(e);
 	KMS_TRY(read_denied(op->txn, op->mac, value, &u));
-	*out = same_node(op, &u->rec) && !is_cool(&u->rec, op->now_ms);
+	if (!same_node(op, &u->rec) || is_cool(&u->rec, op->now_ms))
+		return KMS_OK;
+	(void)snprintf(id, GRANT_ID_CAP, "%.*s", (int)value.n, (const char *)value.p);
+	*out = true;
 	return KMS_OK;
 }
 
@@ -251,12 +289,13 @@ static void say_who(release_set_t *set, const grant_rec_t *g)
 				      g->needs[i].count, g->needs[i].from);
 }
 
-static void deny_all(release_set_t *set, const char *reason)
+static void deny_all(release_set_t *set, const char *reason, const char *grant)
 {
 	for (size_t i = 0; i < set->n; i++)
 		if (set->item[i].status == RELEASE_PENDING) {
 			set->item[i].status = RELEASE_DENIED;
 			set->item[i].reason = reason;
+			set->item[i].denied_by = grant;
 		}
 }
 
@@ -287,7 +326,7 @@ static kms_err_t ask(op_t *op, release_set_t *set)
 	kms_err_t e = grant_make(op, u, set->grant);
 	if (e == KMS_E_FULL && op->slug != NULL) {
 		op->slug = NULL;
-		deny_all(set, "too-many-grants");
+		deny_all(set, "too-many-grants", NULL);
 		return KMS_OK;
 	}
 	KMS_TRY(e);
@@ -308,9 +347,9 @@ kms_err_t grant_wait(op_t *op, release_set_t *set, bool *fresh)
 		return e;
 	set->grant[0] = '\0';
 	*fresh = true;
-	KMS_TRY(was_denied(op, &denied));
+	KMS_TRY(was_denied(op, set->grant, &denied));
 	if (denied) {
-		deny_all(set, "approval-denied");
+		deny_all(set, "approval-denied", set->grant);
 		return KMS_OK;
 	}
 	KMS_TRY(ask(op, set));

@@ -33,9 +33,10 @@ typedef enum release_status {
 typedef struct release {
 	path3_t volume;
 	release_status_t status;
-	bool damaged;       /* denied because its record or its keys failed their integrity check */
-	bool granted;       /* a node's: allowed by the grant that was made for it */
-	const char *reason; /* of a refusal, where one is told: static text; or NULL */
+	bool damaged;          /* denied because its record or its keys failed their integrity check */
+	bool granted;          /* a node's: allowed by the grant that was made for it */
+	const char *reason;    /* of a refusal, where one is told: static text; or NULL */
+	const char *denied_by; /* the grant that was denied, or NULL; of the set */
 	policy_decision_t decision;
 	uint64_t event; /* index of the intent (or refusal); a wait that is counted has none: has_event */
 	bool has_event;
@@ -230,6 +231,9 @@ void node_proven(node_rec_t *n, const char *ip, int64_t now_ms);
 bool node_knows(const node_rec_t *n, const char *ip);
 /* What the policy says of this operation on a resource. */
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out);
+/* The same of another action, which this operation amounts to as well. */
+void op_decide_on(const op_t *op, const char *action, const char *type, const path3_t *path, bool own,
+		  policy_decision_t *out);
 /* The customers that alone concern the caller: their number, 0 when all do. out points into op. */
 size_t op_customers(const op_t *op, const char *out[OPERATOR_CUSTOMERS_MAX]);
 /* Whether this is one of them. */
@@ -301,7 +305,10 @@ kms_err_t grant_refused(op_t *op);
 KMS_MUST grant_count(op_t *op);
 /* What the policy is told of op's grant. Borrowed from op. */
 void grant_facts(const op_t *op, policy_grant_t *g);
-/* grant_wait.c. Decides on one volume of a release; HELD of a node: what it would take is in set->wish. */
+/* grant_wait.c. Refuses an act of a node that gives it this volume's secrets, where the policy does not let
+ * it have them, or only after an approval that it does not have yet. */
+KMS_MUST grant_wait_over(op_t *op, const path3_t *volume, bool own);
+/* Decides on one volume of a release; HELD of a node: what it would take is in set->wish. */
 KMS_MUST grant_wait_decide(op_t *op, release_set_t *set, release_t *r, bool own);
 /* Finds or makes the grant that the PENDING ones wait for; those that need not wait are DENIED. *fresh: not
  * merely the same as the last time. */

@@ -157,7 +157,13 @@ static bool is_own(const op_t *op)
 
 void op_decide(const op_t *op, const char *type, const path3_t *path, bool own, policy_decision_t *out)
 {
-	policy_request_t q = {.action = core_op_info(op->rq->op)->action,
+	op_decide_on(op, core_op_info(op->rq->op)->action, type, path, own, out);
+}
+
+void op_decide_on(const op_t *op, const char *action, const char *type, const path3_t *path, bool own,
+		  policy_decision_t *out)
+{
+	policy_request_t q = {.action = action,
 			      .customer = path->customer,
 			      .service = path->service,
 			      .type = type,

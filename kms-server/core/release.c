@@ -4,7 +4,7 @@
 #include "common/base/scope.h"
 
 #define WHY_CAP 512U
-#define AGAIN_S 10U /* after which a node asks again for what waits for approval */
+#define AGAIN_S 5U /* after which a node asks again for what waits for approval */
 
 kms_err_t release_set_new(size_t most, release_set_t **out)
 {
@@ -359,6 +359,8 @@ static kms_err_t write_one(const release_set_t *set, const release_t *r, buf_t *
 			   why_not(set, r, why), set->grant, AGAIN_S);
 	else if (r->reason != NULL)
 		buf_printf(out, ",\"reason\":\"%s\"", r->reason);
+	if (r->denied_by != NULL)
+		buf_printf(out, ",\"grant\":\"%s\"", r->denied_by);
 	if (r->damaged)
 		buf_str(out, ",\"reason\":\"integrity\"");
 	if (r->status == RELEASE_RELEASED) {

@@ -60,6 +60,7 @@ kms_err_t op_rotation_stage(op_t *op)
 	stage_body_t b = {""};
 	KMS_TRY(op_read(op, fields, 1, &b));
 	KMS_TRY(must_be_active(op));
+	KMS_TRY(grant_wait_over(op, &op->path, op_bound_to(op, &op->volume)));
 	if (b.maintenance[0] != '\0' && !name_valid(span_str(b.maintenance)))
 		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
 				 "maintenance is not the id of a maintenance event.");

@@ -3,39 +3,29 @@
 #include "common/base/scope.h"
 #include "node-agent/app/agent.h"
 #include "node-agent/app/backoff.h"
+#include "node-agent/app/wanted.h"
 #include "node-agent/core/unlock.h"
 
 #define WAIT_MAX_S   (7 * 24 * 3600)
 #define SAY_EVERY_MS 10000
-
-/* The volumes that are still to be asked for. n == 0 with `all`: whatever is this node's. */
-typedef struct wanted {
-	bool all;
-	size_t n;
-	char names[KMS_VOLUMES_MAX][NAME_CAP];
-} wanted_t;
+#define ASK_EVERY_MS 60000 /* while a person is waited for */
+#define NAMES_CAP    400U
 
 typedef struct unlocking {
 	agent_t *agent;
 	wanted_t wanted;
 	int64_t deadline_ms, say_ms;
+	char grant[NAME_CAP]; /* of which say_ms tells when it is said again */
 	backoff_t backoff;
 	int worst; /* exit code */
 } unlocking_t;
 
+/* Waiting is the least of what can be wrong. */
 static void worse(unlocking_t *u, int code)
 {
-	if (code > u->worst)
-		u->worst = code;
-}
-
-static void want(wanted_t *w, const char *name)
-{
-	for (size_t i = 0; i < w->n; i++)
-		if (strcmp(w->names[i], name) == 0)
-			return;
-	if (w->n < KMS_VOLUMES_MAX)
-		(void)snprintf(w->names[w->n++], NAME_CAP, "%s", name);
+	int waits = kms_err_exit(KMS_E_PENDING);
+	if (u->worst == 0 || u->worst == waits || (code != waits && code > u->worst))
+		u->worst = code != 0 ? code : u->worst;
 }
 
 /* --- one volume --------------------------------------------------------------------------------------------
@@ -104,14 +94,6 @@ static void unlock_one(unlocking_t *u, const kms_release_t *r)
 /* --- asking, and asking again ------------------------------------------------------------------------------
  */
 
-static bool asked_for(const wanted_t *w, const char *name)
-{
-	for (size_t i = 0; i < w->n; i++)
-		if (strcmp(w->names[i], name) == 0)
-			return true;
-	return w->all && w->n == 0;
-}
-
 static kms_err_t ask(unlocking_t *u, kms_releases_t *out, diag_t *why)
 {
 	const char *names[KMS_VOLUMES_MAX];
@@ -125,10 +107,10 @@ static void take_answer(unlocking_t *u, const kms_releases_t *answer, wanted_t *
 {
 	for (size_t i = 0; i < answer->n; i++) {
 		const kms_release_t *r = &answer->list[i];
-		if (!asked_for(&u->wanted, r->volume.name))
+		if (!wanted_has(&u->wanted, r->volume.name))
 			continue;
 		if (r->status == KMS_RELEASE_PENDING)
-			want(pending, r->volume.name);
+			wanted_add(pending, r->volume.name);
 		else
 			unlock_one(u, r);
 	}
@@ -150,24 +132,121 @@ static void say_missing(unlocking_t *u, const kms_releases_t *answer)
 		agent_say("no volumes are registered for this node: nothing to unlock");
 }
 
-/* False when the time is over. */
-static bool wait_a_little(unlocking_t *u, uint32_t retry_after_s, const char *reason)
+static int64_t seconds_left(const unlocking_t *u)
 {
-	int64_t now = backoff_now_ms();
+	int64_t ms = u->deadline_ms - backoff_now_ms();
+	return ms > 0 ? (ms + 999) / 1000 : 0;
+}
+
+static void pause_before_next(unlocking_t *u, uint32_t retry_after_s)
+{
 	uint32_t ms = backoff_next(&u->backoff, retry_after_s);
-	if (now >= u->deadline_ms)
-		return false;
-	if (now >= u->say_ms) {
-		agent_say("%s; trying again for %lld s", reason, (long long)(u->deadline_ms - now) / 1000);
-		u->say_ms = now + SAY_EVERY_MS;
-	}
-	backoff_sleep(now + ms < u->deadline_ms ? ms : (uint32_t)(u->deadline_ms - now));
-	return true;
+	int64_t left = u->deadline_ms - backoff_now_ms();
+	if (left > 0)
+		backoff_sleep(ms < left ? ms : (uint32_t)left);
 }
 
 static bool worth_waiting(kms_err_t e)
 {
 	return e == KMS_E_UNAVAILABLE || e == KMS_E_FULL || e == KMS_E_PENDING;
+}
+
+/* False when the time is over. */
+static bool wait_for_kms(unlocking_t *u, const char *reason)
+{
+	int64_t now = backoff_now_ms();
+	if (now >= u->deadline_ms)
+		return false;
+	if (now >= u->say_ms || u->grant[0] != '\0') {
+		agent_say("%s; trying again for %lld s", reason, (long long)seconds_left(u));
+		u->say_ms = now + SAY_EVERY_MS;
+		u->grant[0] = '\0';
+	}
+	pause_before_next(u, kms_client_retry_after(u->agent->kms));
+	return true;
+}
+
+/* --- waiting for a person ----------------------------------------------------------------------------------
+ */
+
+static bool waits_for(const unlocking_t *u, const kms_release_t *r, const char *grant)
+{
+	return r->status == KMS_RELEASE_PENDING && wanted_has(&u->wanted, r->volume.name) &&
+	       strcmp(r->grant, grant) == 0;
+}
+
+/* Those that wait for the same grant, as many as fit. */
+static void names_of(const unlocking_t *u, const kms_releases_t *a, const char *grant, char out[NAMES_CAP])
+{
+	size_t n = 0, more = 0;
+	for (size_t i = 0; i < a->n; i++) {
+		char path[PATH3_CAP];
+		if (!waits_for(u, &a->list[i], grant))
+			continue;
+		path3_format(&a->list[i].volume, path);
+		if (more > 0 || n + strlen(path) + sizeof ", and 256 more" >= NAMES_CAP)
+			more++;
+		else
+			n += (size_t)snprintf(out + n, NAMES_CAP - n, "%s%s", n > 0 ? ", " : "", path);
+	}
+	if (more > 0)
+		(void)snprintf(out + n, NAMES_CAP - n, " and %zu more", more);
+}
+
+/* For whom: one line a grant, not a volume. */
+static void say_waiting(const unlocking_t *u, const kms_releases_t *a, const char *end)
+{
+	for (size_t i = 0; i < a->n; i++) {
+		const kms_release_t *r = &a->list[i];
+		char names[NAMES_CAP];
+		bool said = !waits_for(u, r, r->grant);
+		for (size_t k = 0; k < i; k++)
+			said = said || waits_for(u, &a->list[k], r->grant);
+		if (said)
+			continue;
+		names_of(u, a, r->grant, names);
+		agent_say("%s: %s%s%s; %s", names, r->reason[0] != '\0' ? r->reason : "waits for approval",
+			  r->grant[0] != '\0' ? "; to approve: kmsctl grant approve " : "", r->grant, end);
+	}
+}
+
+/* What the answer asks for; a partial one has it with the volumes alone. */
+static uint32_t retry_after(const kms_releases_t *a)
+{
+	uint32_t s = a->retry_after;
+	for (size_t i = 0; i < a->n; i++)
+		s = a->list[i].retry_after > s ? a->list[i].retry_after : s;
+	return s;
+}
+
+static const char *first_grant(const unlocking_t *u, const kms_releases_t *a)
+{
+	for (size_t i = 0; i < a->n; i++)
+		if (waits_for(u, &a->list[i], a->list[i].grant))
+			return a->list[i].grant;
+	return "";
+}
+
+/* False when the time is over. */
+static bool wait_for_person(unlocking_t *u, const kms_releases_t *a)
+{
+	int64_t now = backoff_now_ms();
+	const char *grant = first_grant(u, a);
+	char end[96];
+	if (now >= u->deadline_ms) {
+		say_waiting(u, a, "the time to wait is over (--wait SECONDS makes it longer)");
+		worse(u, kms_err_exit(KMS_E_PENDING));
+		return false;
+	}
+	if (now >= u->say_ms || strcmp(grant, u->grant) != 0) {
+		(void)snprintf(end, sizeof end, "asking again for %lld s", (long long)seconds_left(u));
+		say_waiting(u, a, end);
+		u->say_ms = now + ASK_EVERY_MS;
+		(void)snprintf(u->grant, sizeof u->grant, "%s", grant);
+	}
+	backoff_reset(&u->backoff); /* the server is there: nothing but its own word slows us down */
+	pause_before_next(u, retry_after(a));
+	return true;
 }
 
 /* True when there is more to ask for. */
@@ -177,7 +256,7 @@ static bool one_round(unlocking_t *u)
 	wanted_t pending = {.n = 0};
 	diag_t why = {""};
 	kms_err_t e = ask(u, &answer, &why);
-	if (worth_waiting(e) && wait_a_little(u, kms_client_retry_after(u->agent->kms), why.text))
+	if (worth_waiting(e) && wait_for_kms(u, why.text))
 		return true;
 	if (e != KMS_OK) {
 		worse(u, agent_fail(e, &why));
@@ -188,12 +267,7 @@ static bool one_round(unlocking_t *u)
 	if (pending.n == 0)
 		return false;
 	u->wanted = pending;
-	if (wait_a_little(u, answer.retry_after, "volumes wait for approval"))
-		return true;
-	for (size_t i = 0; i < pending.n; i++)
-		agent_say("%s: waits for approval; the time to wait is over", pending.names[i]);
-	worse(u, kms_err_exit(KMS_E_PENDING));
-	return false;
+	return wait_for_person(u, &answer);
 }
 
 /* --- unlock ------------------------------------------------------------------------------------------------
@@ -207,32 +281,10 @@ static bool mapper_valid(const char *name)
 	       name[0] != '-';
 }
 
-static kms_err_t check_words(const conf_t *c, diag_t *why)
-{
-	if (conf_bool(c, "all") == (conf_words(c) > 0))
-		return diag_fail(why, KMS_E_INVALID, "name the volumes, or say --all");
-	if (conf_words(c) > KMS_VOLUMES_MAX)
-		return diag_fail(why, KMS_E_INVALID, "more than %u volumes", KMS_VOLUMES_MAX);
-	for (size_t i = 0; i < conf_words(c); i++)
-		KMS_TRY(agent_check_word(conf_word(c, i), why));
-	return KMS_OK;
-}
-
-static kms_err_t what_is_wanted(const conf_t *c, const agent_t *a, wanted_t *out, diag_t *why)
-{
-	char name[NAME_CAP];
-	out->all = conf_bool(c, "all");
-	for (size_t i = 0; i < conf_words(c); i++) {
-		KMS_TRY(agent_volume_name(a, conf_word(c, i), name, why));
-		want(out, name);
-	}
-	return KMS_OK;
-}
-
 static kms_err_t check_unlock(const conf_t *c, diag_t *why)
 {
 	const char *mapper = conf_text(c, "mapper-name");
-	KMS_TRY(check_words(c, why));
+	KMS_TRY(wanted_check(c, why));
 	if ((mapper != NULL || conf_text(c, "device") != NULL) && conf_words(c) != 1)
 		return diag_fail(why, KMS_E_INVALID, "--mapper-name and --device are for one volume");
 	if (mapper != NULL && !mapper_valid(mapper))
@@ -251,7 +303,7 @@ static int run_unlock(const conf_t *c)
 	if (e == KMS_OK)
 		e = agent_open(c, &a, &why);
 	if (e == KMS_OK)
-		e = what_is_wanted(c, &a, &u.wanted, &why);
+		e = wanted_read(&a, &u.wanted, &why);
 	if (e != KMS_OK)
 		return agent_fail(e, &why);
 	u.deadline_ms = backoff_now_ms() + conf_number(c, "wait") * 1000;
@@ -279,73 +331,4 @@ const command_t command_unlock = {
 	.n_flags = COMMAND_COUNT(unlock_flags),
 	.max_words = 1024,
 	.run = run_unlock,
-};
-
-/* --- lock --------------------------------------------------------------------------------------------------
- */
-
-static kms_err_t lock_one(agent_t *a, const char *volume, diag_t *why)
-{
-	record_t r;
-	volume_mapping_t m = {.found = false};
-	KMS_TRY(records_get(a->records, volume, &r, why));
-	if (r.state == RECORD_READY)
-		KMS_TRY(volume_mapping(a->volumes, r.uuid, NULL, NULL, &m, why));
-	if (!m.found) {
-		(void)printf("%s: not unlocked\n", volume);
-		return KMS_OK;
-	}
-	KMS_TRY(volume_deactivate(a->volumes, m.name, why));
-	(void)printf("%s: locked\n", volume);
-	return KMS_OK;
-}
-
-static kms_err_t what_to_lock(const conf_t *c, const agent_t *a, record_names_t *all, wanted_t *out,
-			      diag_t *why)
-{
-	KMS_TRY(what_is_wanted(c, a, out, why));
-	if (!out->all)
-		return KMS_OK;
-	KMS_TRY(records_list(&a->state, all, why));
-	for (size_t i = 0; i < all->n; i++)
-		want(out, all->list[i]);
-	return KMS_OK;
-}
-
-static int run_lock(const conf_t *c)
-{
-	SCOPED(agent_close) agent_t a = {.conf = c};
-	SCOPED(record_names_clear) record_names_t all = {0};
-	wanted_t wanted = {.n = 0};
-	diag_t why = {""};
-	int worst = 0;
-	kms_err_t e = check_words(c, &why);
-	if (e == KMS_OK)
-		e = agent_open(c, &a, &why);
-	if (e == KMS_OK)
-		e = what_to_lock(c, &a, &all, &wanted, &why);
-	if (e != KMS_OK)
-		return agent_fail(e, &why);
-	for (size_t i = 0; i < wanted.n; i++) {
-		e = lock_one(&a, wanted.names[i], &why);
-		if (e != KMS_OK) {
-			agent_say("%s: %s", wanted.names[i], why.text);
-			worst = kms_err_exit(e) > worst ? kms_err_exit(e) : worst;
-		}
-	}
-	return worst;
-}
-
-static const conf_setting_t lock_flags[] = {
-	{"all", NULL, CONF_BOOL, 0, 0, NULL, NULL, "all volumes of this node"},
-};
-
-const command_t command_lock = {
-	.name = "lock",
-	.synopsis = "[NAME… | --all]",
-	.help = "take mappings down",
-	.flags = lock_flags,
-	.n_flags = COMMAND_COUNT(lock_flags),
-	.max_words = 1024,
-	.run = run_lock,
 };

@@ -124,7 +124,9 @@ static kms_err_t release(kms_port_t *port, const char *const *volumes, size_t n,
 	SCOPED(kms_releases_clear) kms_releases_t all = {0};
 	KMS_TRY(release_body(volumes, n, &body));
 	const call_t c = {"POST", "/v1/node/release", body, k->timeout_s};
-	KMS_TRY(request(k, &c, &reply, why));
+	kms_err_t e = request(k, &c, &reply, why);
+	if (e != KMS_E_PENDING) /* 202: every volume waits, and the answer says for whom */
+		KMS_TRY(e);
 	KMS_TRY(kms_decode_releases(buf_span(&reply.body), &all, why));
 	for (size_t i = 0; i < all.n; i++)
 		if (!ours(k, &all.list[i].volume))

@@ -143,7 +143,7 @@ typedef struct release_row {
 	char status[24];
 	uint32_t retry_after, lineage, version;
 	char luks_uuid[KMS_UUID_CAP];
-	json_t *fingerprints, *secrets, *nonce;
+	json_t *fingerprints, *secrets, *nonce, *reason, *grant;
 } release_row_t;
 
 #define RELEASE_FIELDS                                                                                       \
@@ -159,6 +159,8 @@ static const json_field_t release_fields[] = {
 	RELEASE_FIELDS,
 	{"status", JF_STRING, FIELD(release_row_t, status), false},
 	{"retry_after", JF_U32, offsetof(release_row_t, retry_after), 0, true},
+	{"reason", JF_RAW, offsetof(release_row_t, reason), 0, true},
+	{"grant", JF_RAW, offsetof(release_row_t, grant), 0, true},
 };
 
 static const json_field_t rotation_fields[] = {
@@ -197,11 +199,31 @@ static kms_err_t fill_release(const release_row_t *row, kms_release_t *out, diag
 	return decode_secrets(row->secrets, out, why);
 }
 
+/* For a person's terminal: whatever could drive it is not let through. */
+static void plain_text(const json_t *text, char out[KMS_REASON_CAP])
+{
+	const char *from = json_is_string(text) ? json_string_value(text) : "";
+	size_t n = 0;
+	for (; from[n] != '\0' && n + 1 < KMS_REASON_CAP; n++)
+		out[n] = from[n] >= 0x20 && from[n] < 0x7f ? from[n] : '?';
+	out[n] = '\0';
+}
+
+/* It goes into a command to type: what is no name is left out. */
+static void grant_id(const json_t *text, char out[NAME_CAP])
+{
+	const char *id = json_is_string(text) ? json_string_value(text) : "";
+	if (name_parse("grant", span_str(id), out, NULL) != KMS_OK)
+		out[0] = '\0';
+}
+
 static kms_err_t decode_release(const json_t *obj, kms_release_t *out, diag_t *why)
 {
 	release_row_t row = {.lineage = 0};
 	KMS_TRY(read_fields(obj, release_fields, COUNT(release_fields), &row, why));
 	out->status = release_status(row.status);
+	plain_text(row.reason, out->reason);
+	grant_id(row.grant, out->grant);
 	return fill_release(&row, out, why);
 }
 

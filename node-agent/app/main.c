@@ -34,7 +34,7 @@ static void print_help(const command_t *cmd)
 	conf_help(agent_settings, agent_n_settings, stdout);
 	(void)printf("\nexit: 0 done, 1 failed, 2 wrong usage, 3 denied, 4 not found, 5 KMS unreachable or "
 		     "sealed, "
-		     "6 integrity failure\n");
+		     "6 integrity failure, 7 waits for approval\n");
 }
 
 static bool wants_help(int argc, char **argv)

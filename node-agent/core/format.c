@@ -2,6 +2,7 @@
 
 #include "common/base/failpoint.h"
 #include "common/base/scope.h"
+#include "node-agent/core/unlock.h"
 #include "node-agent/core/verify.h"
 
 typedef struct format {
@@ -54,6 +55,8 @@ static kms_err_t release(format_t *f, kms_releases_t *out, diag_t *why)
 		return diag_fail(why, KMS_E_INTEGRITY, "the KMS answered for another volume than %s",
 				 names[0]);
 	const kms_release_t *r = &out->list[0];
+	if (r->status == KMS_RELEASE_PENDING)
+		return unlock_released(r, why);
 	if (r->status != KMS_RELEASED)
 		return diag_fail(why, KMS_E_DENIED, "the KMS does not release the secret of %s to this node",
 				 names[0]);

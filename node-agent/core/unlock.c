@@ -3,17 +3,39 @@
 #include "common/base/scope.h"
 #include "node-agent/core/verify.h"
 
+/* The server's words for a refusal, as sentences. */
+static const struct {
+	const char *word, *sentence;
+} refusals[] = {
+	{"approval-denied", "its release was denied by a person who was asked for approval"},
+	{"nobody-can-approve",
+	 "its release needs an approval, and there are too few active people who could give it"},
+	{"too-many-grants", "its release needs an approval, and too many wait for one already"},
+	{"integrity", "its record at the KMS failed its integrity check: see the KMS's log"},
+};
+
+static kms_err_t denied(const kms_release_t *r, diag_t *why)
+{
+	for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++)
+		if (strcmp(r->reason, refusals[i].word) == 0)
+			return diag_fail(why, KMS_E_DENIED, "%s%s%s%s", refusals[i].sentence,
+					 r->grant[0] != '\0' ? " (kmsctl grant show " : "", r->grant,
+					 r->grant[0] != '\0' ? " says who and why)" : "");
+	return diag_fail(
+		why, KMS_E_DENIED,
+		"denied by the KMS: not a volume of this node, or not allowed (see kmsctl audit query)");
+}
+
 kms_err_t unlock_released(const kms_release_t *r, diag_t *why)
 {
 	switch (r->status) {
 	case KMS_RELEASED:
 		break;
 	case KMS_RELEASE_PENDING:
-		return diag_fail(why, KMS_E_PENDING, "waits for approval");
+		return diag_fail(why, KMS_E_PENDING, "%s",
+				 r->reason[0] != '\0' ? r->reason : "waits for approval");
 	case KMS_RELEASE_DENIED:
-		return diag_fail(why, KMS_E_DENIED,
-				 "denied by the KMS: not a volume of this node, or not allowed (see kmsctl "
-				 "audit query)");
+		return denied(r, why);
 	case KMS_RELEASE_SUSPENDED:
 		return diag_fail(why, KMS_E_DENIED, "suspended: an operator has to resume it");
 	}

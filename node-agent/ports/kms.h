@@ -20,6 +20,7 @@
 #define KMS_SECRETS_MAX      4U
 #define KMS_VOLUMES_MAX      256U
 #define KMS_MAINTENANCE_CAP  64U
+#define KMS_REASON_CAP       256U
 
 typedef enum kms_secret_state {
 	KMS_SECRET_PENDING = 1,
@@ -50,6 +51,10 @@ typedef struct kms_release {
 	path3_t volume;
 	kms_release_status_t status;
 	uint32_t retry_after; /* seconds, with KMS_RELEASE_PENDING */
+	/* Why it is not released: a sentence while it is pending, a word otherwise; plain characters, cut to
+	 * fit. Empty: the server said none. */
+	char reason[KMS_REASON_CAP];
+	char grant[NAME_CAP]; /* what it waits for, or was denied by; empty: none */
 	uint32_t lineage;
 	char luks_uuid[KMS_UUID_CAP]; /* empty: not committed yet */
 	size_t n_fingerprints;

@@ -433,7 +433,7 @@ static int release(fixture_t *f, const caller_t *who, char grant[ID_CAP], const 
 		if (strcmp(text_at(a.json, "volumes.0.status"), words[i]) == 0)
 			*status = words[i];
 	(void)snprintf(grant, ID_CAP, "%s", text_at(a.json, "volumes.0.grant"));
-	assert_int_equal(a.retry_after, code == 202 ? 10 : 0);
+	assert_int_equal(a.retry_after, code == 202 ? 5 : 0);
 	answer_free(&a);
 	return code;
 }
@@ -491,9 +491,44 @@ static void test_a_release_that_is_denied(void **state)
 	fixture_pass(f, 15 * 60000 - 1);
 	assert_int_equal(release(f, &w->n1, next, &status), 200);
 	assert_string_equal(status, "denied");
+	assert_string_equal(next, id); /* so that the node can say who and why */
 	fixture_pass(f, 1);
 	assert_int_equal(release(f, &w->n1, next, &status), 202);
 	assert_string_not_equal(next, id);
+}
+
+static void stage(fixture_t *f, const caller_t *who, const char *slug)
+{
+	const ask_t a = {.op = OP_ROTATION_STAGE, .who = who, .path = "acme/db/v1"};
+	if (slug == NULL)
+		fixture_must(f, 200, &a);
+	else
+		fixture_refused(f, 403, slug, &a);
+}
+
+/* A rotation's first answer has the volume's secrets too. */
+static void test_a_rotation_is_no_way_around(void **state)
+{
+	grant_world_t *w = *state;
+	fixture_t *f = w->f;
+	char id[ID_CAP];
+	const char *status = NULL;
+	use_policy(f, HOLD);
+	stage(f, &w->n1, "approval-needed");
+	assert_int_equal(release(f, &w->n1, id, &status), 202);
+	stage(f, &w->n1, "approval-needed");
+	asked_t g = asked_of(f, id);
+	assert_int_equal(approve_grant(f, &w->olga, &g), 200);
+	caller_t elsewhere = w->n1;
+	(void)snprintf(elsewhere.ip, sizeof elsewhere.ip, "198.51.100.66");
+	stage(f, &elsewhere, "approval-needed");
+	stage(f, &w->n1, NULL);
+	fixture_pass(f, HOUR_MS);
+	stage(f, &w->n1, "approval-needed");
+	use_policy(f, "{\"version\":1,\"statements\":[{\"name\":\"never\",\"effect\":\"deny\","
+		      "\"principals\":[\"node:*\"],\"actions\":[\"key.release\"],"
+		      "\"resources\":[\"volume:*/*/*\"]}]}");
+	stage(f, &w->n1, "denied");
 }
 
 int main(void)
@@ -515,6 +550,7 @@ int main(void)
 		T(test_lists),
 		T(test_a_release_that_waits),
 		T(test_a_release_that_is_denied),
+		T(test_a_rotation_is_no_way_around),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -87,6 +87,52 @@ static void variants_are_read(void **state)
 	assert_int_equal(all.list[0].status, KMS_RELEASE_DENIED);
 }
 
+/* Who is waited for is told; what could drive a terminal, or a shell, is not. */
+static void what_is_waited_for(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *fields, *reason, *grant, *why;
+	} rows[] = {
+		{"\"reason\":\"waits for 1 of group:approvers\",\"grant\":\"g-0123456789abcdef\"",
+		 "waits for 1 of group:approvers", "g-0123456789abcdef", "as the server says it"},
+		{"\"reason\":\"a\\u001b[2Jb\\u009bc\\nd\"", "a?[2Jb??c?d", "", "controls"},
+		{"\"reason\":7,\"grant\":{}", "", "", "of another type"},
+		{"\"reason\":null,\"grant\":null", "", "", "null"},
+		{"\"x\":1", "", "", "none"},
+		{"\"grant\":\"g-1; reboot\"", "", "", "no name"},
+		{"\"grant\":\"../../x\"", "", "", "a path"},
+		{"\"grant\":\"\"", "", "", "empty"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		SCOPED(kms_releases_clear) kms_releases_t all = {0};
+		char text[400];
+		diag_t why = {""};
+		(void)snprintf(text, sizeof text,
+			       "{\"volumes\":[{\"volume\":\"c/s/v\",\"status\":\"pending\",%s}]}",
+			       rows[i].fields);
+		if (kms_decode_releases(span_str(text), &all, &why) != KMS_OK)
+			fail_msg("%s: %s", rows[i].why, why.text);
+		if (strcmp(all.list[0].reason, rows[i].reason) != 0 ||
+		    strcmp(all.list[0].grant, rows[i].grant) != 0)
+			fail_msg("%s: \"%s\" \"%s\"", rows[i].why, all.list[0].reason, all.list[0].grant);
+	}
+}
+
+/* A newer server may say more than there is room for: it is cut, and nothing is refused for it. */
+static void a_long_reason_is_cut(void **state)
+{
+	(void)state;
+	SCOPED(kms_releases_clear) kms_releases_t all = {0};
+	char text[2000];
+	diag_t why = {""};
+	(void)snprintf(text, sizeof text,
+		       "{\"volumes\":[{\"volume\":\"c/s/v\",\"status\":\"pending\",\"reason\":\"%01000d\"}]}",
+		       7);
+	assert_int_equal(kms_decode_releases(span_str(text), &all, &why), KMS_OK);
+	assert_int_equal(strlen(all.list[0].reason), KMS_REASON_CAP - 1);
+}
+
 static const struct {
 	const char *from, *to;
 } bad[] = {
@@ -220,6 +266,8 @@ int main(void)
 		cmocka_unit_test(a_release_is_read),
 		cmocka_unit_test(a_rotation_is_read),
 		cmocka_unit_test(variants_are_read),
+		cmocka_unit_test(what_is_waited_for),
+		cmocka_unit_test(a_long_reason_is_cut),
 		cmocka_unit_test(malformed_releases_are_refused),
 		cmocka_unit_test(every_cut_is_refused),
 		cmocka_unit_test(too_many_volumes_are_refused),

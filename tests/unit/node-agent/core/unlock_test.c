@@ -19,6 +19,39 @@ static kms_err_t unlock(sim_t *s, bool test_open, unlock_done_t *done, diag_t *w
 	return unlock_volume(&s->volumes, &answer.list[0], &order, done, why);
 }
 
+/* Each refusal is another thing to do for whoever reads it. */
+static void refusals_say_why(void **state)
+{
+	(void)state;
+	static const struct {
+		kms_release_status_t status;
+		const char *reason, *grant;
+		kms_err_t e;
+		const char *says;
+	} rows[] = {
+		{KMS_RELEASE_PENDING, "waits for the approval of 1 of role:admin", "g-1", KMS_E_PENDING,
+		 "waits for the approval of 1 of role:admin"},
+		{KMS_RELEASE_PENDING, "", "", KMS_E_PENDING, "waits for approval"},
+		{KMS_RELEASE_DENIED, "approval-denied", "g-1", KMS_E_DENIED, "kmsctl grant show g-1"},
+		{KMS_RELEASE_DENIED, "approval-denied", "", KMS_E_DENIED, "denied by a person"},
+		{KMS_RELEASE_DENIED, "nobody-can-approve", "", KMS_E_DENIED, "too few active people"},
+		{KMS_RELEASE_DENIED, "too-many-grants", "", KMS_E_DENIED, "too many wait"},
+		{KMS_RELEASE_DENIED, "integrity", "", KMS_E_DENIED, "failed its integrity check"},
+		{KMS_RELEASE_DENIED, "of-a-newer-server", "", KMS_E_DENIED, "denied by the KMS"},
+		{KMS_RELEASE_DENIED, "", "", KMS_E_DENIED, "denied by the KMS"},
+		{KMS_RELEASE_SUSPENDED, "", "", KMS_E_DENIED, "has to resume it"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		kms_release_t r = {.status = rows[i].status};
+		diag_t why = {""};
+		(void)snprintf(r.reason, sizeof r.reason, "%s", rows[i].reason);
+		(void)snprintf(r.grant, sizeof r.grant, "%s", rows[i].grant);
+		assert_int_equal(unlock_released(&r, &why), rows[i].e);
+		if (strstr(why.text, rows[i].says) == NULL)
+			fail_msg("%s: \"%s\"", rows[i].reason, why.text);
+	}
+}
+
 static void one_keyslot_opening_and_a_mapping(void **state)
 {
 	(void)state;
@@ -171,9 +204,8 @@ static void refusals_map_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_keyslot_opening_and_a_mapping),
-		cmocka_unit_test(test_open_maps_nothing),
-		cmocka_unit_test(any_live_secret_will_do),
+		cmocka_unit_test(refusals_say_why),       cmocka_unit_test(one_keyslot_opening_and_a_mapping),
+		cmocka_unit_test(test_open_maps_nothing), cmocka_unit_test(any_live_secret_will_do),
 		cmocka_unit_test(refusals_map_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
