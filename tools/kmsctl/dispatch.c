@@ -210,7 +210,8 @@ static void help_all(FILE *out)
 		out,
 		"\nkmsctl NOUN --help and kmsctl NOUN VERB --help say more. kmsctl --version; kmsctl "
 		"--check-config\nlooks at the settings only. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 "
-		"denied, 4 not found,\n5 KMS unreachable or sealed, 6 integrity failure, 7 waits for approval.\n\n");
+		"denied, 4 not found,\n5 KMS unreachable or sealed, 6 integrity failure, 7 waits for "
+		"approval.\n\n");
 }
 
 void dispatch_help(const dispatch_t *d, FILE *out)
