@@ -99,9 +99,9 @@ static kms_err_t add_ours(json_t *root, const event_t *e)
 	char hex[2 * SALT_LEN + 1];
 	KMS_TRY(crypto_random(salt, sizeof salt));
 	hex_encode(span_of(salt, sizeof salt), hex);
-	json_t *ours = json_pack("{s:s, s:s, s:s, s:o, s:s}", "justification", text(e->justification),
-				 "ticket", text(e->ticket), "grant", text(e->grant), "approvals",
-				 names_json(e->approvals, e->n_approvals), "salt", hex);
+	json_t *ours = json_pack("{s:s, s:s, s:s, s:s, s:o, s:s}", "reason", text(e->reason), "justification",
+				 text(e->justification), "ticket", text(e->ticket), "grant", text(e->grant),
+				 "approvals", names_json(e->approvals, e->n_approvals), "salt", hex);
 	SCOPED(json_freep) json_t *unmapped = json_pack("{s:o}", "claviger", ours);
 	if (unmapped == NULL)
 		return KMS_E_NOMEM;

@@ -28,6 +28,7 @@ typedef struct event {
 	const char *customer; /* "": the deployment's own chain */
 	const char *resource_uid, *resource_type;
 	const char *correlation_uid; /* maintenance event, or the intent's uid */
+	const char *reason;          /* the grant's code */
 	const char *ticket;
 	const char *justification;
 	const char *grant;            /* id */

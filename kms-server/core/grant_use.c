@@ -66,6 +66,7 @@ kms_err_t grant_event(core_t *c, store_txn_t *t, const char *id, const grant_rec
 		     .resource_uid = id,
 		     .resource_type = "grant",
 		     .correlation_uid = g->maintenance,
+		     .reason = g->reason,
 		     .ticket = g->ticket,
 		     .justification = g->justification,
 		     .grant = id,

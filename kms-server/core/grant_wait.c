@@ -315,6 +315,7 @@ static kms_err_t record_wish(op_t *op, const char *id, const grant_rec_t *g)
 	e.customer = g->resource.customer;
 	e.resource_uid = id;
 	e.resource_type = "grant";
+	e.reason = g->reason;
 	e.justification = g->justification;
 	e.grant = id;
 	return log_append(op->core->audit, op->txn, &e, &index);

@@ -124,6 +124,7 @@ kms_err_t log_open_put(store_txn_t *t, uint64_t index, const open_release_t *o)
 	buf_lp_str(&b, o->request_id);
 	buf_lp_str(&b, o->uid);
 	buf_lp_str(&b, o->operation);
+	buf_lp_str(&b, o->grant);
 	KMS_TRY(b.err);
 	return store_put(t, STORE_OPEN, span_of(key, sizeof key), buf_span(&b));
 }
@@ -143,6 +144,7 @@ kms_err_t log_open_take(store_txn_t *t, uint64_t index, open_release_t *out)
 	reader_lp_str(&r, o.request_id, sizeof o.request_id);
 	reader_lp_str(&r, o.uid, sizeof o.uid);
 	reader_lp_str(&r, o.operation, sizeof o.operation);
+	reader_lp_str(&r, o.grant, sizeof o.grant);
 	KMS_TRY(reader_done(&r));
 	KMS_TRY(store_del(t, STORE_OPEN, span_of(key, sizeof key)));
 	*out = o;
@@ -164,7 +166,8 @@ event_t log_outcome(const open_release_t *o, const core_op_info_t *info, char ui
 			 .customer = o->customer,
 			 .resource_uid = uid,
 			 .resource_type = "volume",
-			 .correlation_uid = o->uid};
+			 .correlation_uid = o->uid,
+			 .grant = o->grant};
 }
 
 kms_err_t log_open_first(store_txn_t *t, uint64_t *index)

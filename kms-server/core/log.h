@@ -27,6 +27,7 @@ typedef struct open_release {
 	char request_id[33];
 	char uid[EVENT_UID_CAP]; /* of the intent */
 	char operation[32];      /* "key.release" or "rotation.stage" */
+	char grant[32];          /* under which it was done; "": none */
 } open_release_t;
 KMS_MUST log_open_put(store_txn_t *t, uint64_t index, const open_release_t *o);
 KMS_MUST log_open_take(store_txn_t *t, uint64_t index, open_release_t *out);

@@ -139,6 +139,7 @@ void op_event(const op_t *op, event_t *e)
 		.correlation_uid = op->correlation[0] == '\0' && op->grant != NULL ? op->grant->maintenance
 										   : op->correlation,
 		.ticket = op->grant != NULL && op->ticket[0] == '\0' ? op->grant->ticket : op->ticket,
+		.reason = op->grant != NULL ? op->grant->reason : "",
 		.justification = op->grant != NULL ? op->grant->justification : "",
 		.grant = op->grant != NULL || op->grant_slug != NULL ? op->grant_id : "",
 		.approvals = op->approvals,

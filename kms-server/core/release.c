@@ -120,6 +120,7 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 	memcpy(open.request_id, op->rq->request_id, sizeof open.request_id);
 	memcpy(open.uid, e.uid, sizeof open.uid);
 	(void)snprintf(open.operation, sizeof open.operation, "%s", e.operation);
+	(void)snprintf(open.grant, sizeof open.grant, "%s", e.grant);
 	return log_open_put(op->txn, r->event, &open);
 }
 

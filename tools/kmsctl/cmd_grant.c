@@ -43,7 +43,7 @@ static const conf_setting_t request_flags[] = {
 	 .max = 63,
 	 .arg = "CODE",
 	 .help = "why, as a code: replacement, incident, onboarding"},
-	{.key = "ticket", .type = CONF_TEXT, .max = 255, .arg = "T", .help = "where it is written up"},
+	{.key = "ticket", .type = CONF_TEXT, .max = 127, .arg = "T", .help = "where it is written up"},
 	{.key = "justification", .type = CONF_TEXT, .max = 512, .arg = "TEXT", .help = "why, in words"},
 	{.key = "for",
 	 .type = CONF_TEXT,

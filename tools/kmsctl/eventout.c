@@ -98,6 +98,7 @@ static const column_t columns[] = {
 		{.title = "VIA", .path = "event.src_endpoint.intermediate_ips.0"},                           \
 		{.title = "PORT", .path = "event.src_endpoint.port"},                                        \
 		{.title = "REQUEST", .path = "event.api.request.uid"},                                       \
+		{.title = "REASON", .path = "event.unmapped.claviger.reason"},                               \
 		{.title = "TICKET", .path = "event.unmapped.claviger.ticket"},                               \
 		{.title = "JUSTIFICATION", .path = "event.unmapped.claviger.justification"},                 \
 		{.title = "GRANT", .path = "event.unmapped.claviger.grant"},                                 \

@@ -212,19 +212,20 @@ static json_t *row_of(uint64_t index, const json_t *e)
 {
 	const json_t *approvals = value_at(e, "unmapped.claviger.approvals");
 	int64_t count = value_number(e, "unmapped.claviger.count");
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, "
-			 "s:O?, s:n, s:n, s:n}",
-			 "index", (json_int_t)index, "last_index", (json_int_t)index, "time_ms",
-			 (json_int_t)value_number(e, "time"), "last_ms", (json_int_t)value_number(e, "time"),
-			 "times", (json_int_t)(count > 0 ? count : 1), "actor",
-			 value_text(e, "actor.user.name"), "actor_type", value_text(e, "actor.user.type"),
-			 "ip", value_text(e, "src_endpoint.ip"), "operation", value_text(e, "api.operation"),
-			 "resource", value_text(e, "resources.0.uid"), "status",
-			 failed(e) ? "failure" : "success", "code", value_text(e, "status_code"), "detail",
-			 value_text(e, "status_detail"), "ticket", value_text(e, "unmapped.claviger.ticket"),
-			 "justification", value_text(e, "unmapped.claviger.justification"), "grant",
-			 value_text(e, "unmapped.claviger.grant"), "approvals", approvals, "review",
-			 "finding", "reviewed_by");
+	return json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, "
+		"s:O?, s:n, s:n, s:n}",
+		"index", (json_int_t)index, "last_index", (json_int_t)index, "time_ms",
+		(json_int_t)value_number(e, "time"), "last_ms", (json_int_t)value_number(e, "time"), "times",
+		(json_int_t)(count > 0 ? count : 1), "actor", value_text(e, "actor.user.name"), "actor_type",
+		value_text(e, "actor.user.type"), "ip", value_text(e, "src_endpoint.ip"), "operation",
+		value_text(e, "api.operation"), "resource", value_text(e, "resources.0.uid"), "status",
+		failed(e) ? "failure" : "success", "code", value_text(e, "status_code"), "detail",
+		value_text(e, "status_detail"), "reason", value_text(e, "unmapped.claviger.reason"), "ticket",
+		value_text(e, "unmapped.claviger.ticket"), "justification",
+		value_text(e, "unmapped.claviger.justification"), "grant",
+		value_text(e, "unmapped.claviger.grant"), "approvals", approvals, "review", "finding",
+		"reviewed_by");
 }
 
 /* The same refusal again is one row with a number: a flood fills no report. */
@@ -334,9 +335,9 @@ static kms_err_t grant_row(reading_t *x, const char *id, json_t **out, diag_t *w
 {
 	json_t *row = json_object_get(x->grants, id);
 	if (row == NULL && json_object_size(x->grants) < REPORT_ROWS_MAX) {
-		row = json_pack("{s:s, s:n, s:n, s:[], s:i, s:n, s:n, s:s, s:s}", "grant", id, "requester",
-				"requested_ms", "approved_by", "uses", 0, "ended", "ended_ms", "ticket", "",
-				"justification", "");
+		row = json_pack("{s:s, s:n, s:n, s:[], s:i, s:n, s:n, s:s, s:s, s:s}", "grant", id,
+				"requester", "requested_ms", "approved_by", "uses", 0, "ended", "ended_ms",
+				"reason", "", "ticket", "", "justification", "");
 		if (json_object_set_new(x->grants, id, row) != 0)
 			return no_memory(why);
 	}
@@ -348,6 +349,7 @@ static int grant_asked(json_t *row, const json_t *event)
 {
 	int rc = json_object_set(row, "requester", (json_t *)(uintptr_t)value_at(event, "actor.user.name"));
 	rc |= json_object_set(row, "requested_ms", json_object_get(event, "time"));
+	rc |= json_object_set_new(row, "reason", json_string(value_text(event, "unmapped.claviger.reason")));
 	rc |= json_object_set_new(row, "ticket", json_string(value_text(event, "unmapped.claviger.ticket")));
 	rc |= json_object_set_new(row, "justification",
 				  json_string(value_text(event, "unmapped.claviger.justification")));

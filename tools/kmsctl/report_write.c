@@ -38,12 +38,17 @@ static void result_format(const json_t *row, buf_t *out)
 	text_format(detail, out);
 }
 
+/* "incident, OPS-7: in words" */
 static void why_format(const json_t *row, buf_t *out)
 {
-	const char *ticket = value_text(row, "ticket"), *text = value_text(row, "justification");
+	const char *reason = value_text(row, "reason"), *ticket = value_text(row, "ticket");
+	const char *text = value_text(row, "justification");
+	bool code = reason[0] != '\0' || ticket[0] != '\0';
+	text_format(reason, out);
+	buf_str(out, reason[0] != '\0' && ticket[0] != '\0' ? ", " : "");
 	text_format(ticket, out);
-	buf_str(out, ticket[0] != '\0' && text[0] != '\0' ? ": " : "");
-	text_format(text[0] != '\0' || ticket[0] != '\0' ? text : "-", out);
+	buf_str(out, code && text[0] != '\0' ? ": " : "");
+	text_format(text[0] != '\0' || code ? text : "-", out);
 }
 
 static void review_format(const json_t *row, buf_t *out)

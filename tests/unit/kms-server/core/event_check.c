@@ -45,6 +45,7 @@ static const field_t always[] = {
 	{"resources.0.uid", W_TEXT},
 	{"resources.0.type", W_SOME},
 	{"resources.0.namespace", W_TEXT},
+	{"unmapped.claviger.reason", W_TEXT},
 	{"unmapped.claviger.justification", W_TEXT},
 	{"unmapped.claviger.ticket", W_TEXT},
 	{"unmapped.claviger.grant", W_TEXT},

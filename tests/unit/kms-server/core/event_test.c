@@ -38,6 +38,7 @@ static const struct {
 	{"resources.0.uid", 's'},
 	{"resources.0.type", 's'},
 	{"resources.0.namespace", 's'},
+	{"unmapped.claviger.reason", 's'},
 	{"unmapped.claviger.justification", 's'},
 	{"unmapped.claviger.ticket", 's'},
 	{"unmapped.claviger.grant", 's'},

@@ -204,6 +204,7 @@ static void test_use(void **state)
 	fixture_must(f, 201, &use);
 	SCOPED(json_freep) json_t *e = last_event(f);
 	assert_string_equal(text_at(e, "unmapped.claviger.grant"), g.id);
+	assert_string_equal(text_at(e, "unmapped.claviger.reason"), "growth");
 	assert_string_equal(text_at(e, "unmapped.claviger.ticket"), "OPS-1");
 	assert_string_equal(text_at(e, "unmapped.claviger.approvals.0"), "ann");
 	assert_grant(f, g.id, "used", 0);
@@ -302,6 +303,17 @@ static void test_replays_count_once(void **state)
 		&(ask_t){.op = OP_VOLUME_DELETE, .path = "acme/db/v1", .grant = g.id, .idem = "key-2"});
 }
 
+/* `audit query --grant` is the whole story: how the release ended, too. */
+static void assert_outcome_names(fixture_t *f, uint64_t from, const char *id)
+{
+	assert_true(wait_events_with(f, from, "key.release", "released", 1));
+	for (uint64_t i = from; i < log_size(f); i++) {
+		SCOPED(json_freep) json_t *e = event_at(f, i);
+		if (strcmp(text_at(e, "status_code"), "released") == 0)
+			assert_string_equal(text_at(e, "unmapped.claviger.grant"), id);
+	}
+}
+
 static void test_break_glass(void **state)
 {
 	grant_world_t *w = *state;
@@ -321,12 +333,15 @@ static void test_break_glass(void **state)
 	assert_int_equal(approve_grant(f, &w->g1, &g), 200);
 	fixture_refused(f, 403, "grant-pending", &use);
 	assert_int_equal(approve_grant(f, &w->g2, &g), 200);
+	uint64_t from = log_size(f);
 	fixture_must(f, 200, &use);
 	assert_grant(f, g.id, "used", 0);
+	assert_outcome_names(f, from, g.id);
 	for (uint64_t i = log_size(f); i-- > 0;) { /* loud at every step */
 		SCOPED(json_freep) json_t *e = event_at(f, i);
 		bool step = strcmp(text_at(e, "unmapped.claviger.grant"), g.id) == 0 &&
-			    number_at(e, "status_id") == 1;
+			    number_at(e, "status_id") == 1 &&
+			    strcmp(text_at(e, "status_code"), "released") != 0; /* its outcome */
 		if (step && number_at(e, "severity_id") != 5)
 			fail_msg("%s", json_dumps(e, JSON_COMPACT));
 	}

@@ -135,7 +135,7 @@ static void test_open_releases(void **state)
 {
 	fixture_t *f = *state;
 	SCOPED(store_abortp) store_txn_t *t = NULL;
-	open_release_t in = {"acme", "db", "v1", "acme/db/n1", "0123", "4567", "rotation.stage"}, out;
+	open_release_t in = {"acme", "db", "v1", "acme/db/n1", "0123", "4567", "rotation.stage", "g-1"}, out;
 	uint64_t at = 0;
 	fixture_stop(f);
 	MUST(store_begin_write(f->store, log_size(f), &t));
@@ -149,6 +149,7 @@ static void test_open_releases(void **state)
 	assert_string_equal(out.actor, "acme/db/n1");
 	assert_string_equal(out.uid, "4567");
 	assert_string_equal(out.operation, "rotation.stage");
+	assert_string_equal(out.grant, "g-1");
 	assert_int_equal(log_open_take(t, 7, &out), KMS_E_NOTFOUND);
 	MUST(log_open_first(t, &at));
 	assert_int_equal(at, 300);

@@ -75,19 +75,19 @@ static json_t *event_json(uint64_t i)
 	(void)snprintf(before, sizeof before, "u%" PRIu64, i - 2);
 	json_t *previous = i < 2 ? json_null() : json_integer((json_int_t)i - 2);
 	json_t *approvals = s->approver != NULL ? json_pack("[s]", s->approver) : json_array();
-	return json_pack("{s:{s:s, s:I, s:s, s:s}, s:I, s:i, s:i, s:i, s:s, s:s, s:{s:{s:s, s:s}, "
-			 "s:[{s:s}]}, s:{s:s}, s:{s:s}, "
-			 "s:[{s:s}], s:{s:{s:s, s:s, s:s, s:o, s:o}}}",
-			 "metadata", "tenant_uid", beta ? "beta" : "acme", "sequence", (json_int_t)i / 2 + 1,
-			 "uid", uid, "correlation_uid", before, "time", (json_int_t)(T0 + (int64_t)i * STEP),
-			 "class_uid", s->class_uid, "activity_id", s->activity, "status_id",
-			 s->refused ? 2 : 1, "status_code", s->code, "status_detail",
-			 s->refused ? "the policy" : "", "actor", "user", "name",
-			 beta ? "betas-own" : s->actor, "type", s->type, "authorizations", "policy",
-			 strcmp(s->code, "released") == 0 ? "outcome" : "x", "src_endpoint", "ip",
-			 "192.0.2.9", "api", "operation", s->operation, "resources", "uid", s->resource,
-			 "unmapped", "claviger", "ticket", s->ticket, "justification", s->why, "grant",
-			 s->grant, "approvals", approvals, "previous", previous);
+	return json_pack(
+		"{s:{s:s, s:I, s:s, s:s}, s:I, s:i, s:i, s:i, s:s, s:s, s:{s:{s:s, s:s}, "
+		"s:[{s:s}]}, s:{s:s}, s:{s:s}, "
+		"s:[{s:s}], s:{s:{s:s, s:s, s:s, s:s, s:o, s:o}}}",
+		"metadata", "tenant_uid", beta ? "beta" : "acme", "sequence", (json_int_t)i / 2 + 1, "uid",
+		uid, "correlation_uid", before, "time", (json_int_t)(T0 + (int64_t)i * STEP), "class_uid",
+		s->class_uid, "activity_id", s->activity, "status_id", s->refused ? 2 : 1, "status_code",
+		s->code, "status_detail", s->refused ? "the policy" : "", "actor", "user", "name",
+		beta ? "betas-own" : s->actor, "type", s->type, "authorizations", "policy",
+		strcmp(s->code, "released") == 0 ? "outcome" : "x", "src_endpoint", "ip", "192.0.2.9", "api",
+		"operation", s->operation, "resources", "uid", s->resource, "unmapped", "claviger", "reason",
+		s->grant[0] != '\0' ? "repair" : "", "ticket", s->ticket, "justification", s->why, "grant",
+		s->grant, "approvals", approvals, "previous", previous);
 }
 
 static void event_bytes(void *ctx, uint64_t i, buf_t *out)
@@ -328,7 +328,8 @@ static void test_an_outcome_stands_with_its_intent(void **state)
 	assert_string_equal(value_text(row, "ticket"), "T-3");
 	SCOPED(ran_free) ran_t text = RUN("audit", "report", PERIOD);
 	assert_well(&text);
-	assert_says(text.out, "T-3: look");
+	assert_string_equal(value_text(row, "reason"), "repair");
+	assert_says(text.out, "repair, T-3: look");
 	assert_says(text.out, "released");
 	assert_silent(text.out, "intent");
 }
