@@ -65,6 +65,13 @@ void grant_resource_text(const grant_rec_t *g, char out[PATH3_CAP]);
 /* Whether the event exists and covers the grant's resource, and whether it is open. */
 KMS_MUST grant_maintenance(op_t *op, const grant_rec_t *g, bool *covers, bool *open, bool *ended);
 
+/* --- grant_target.c --- */
+
+/* Notes what the resource is now. body: what the act will send, or NULL. */
+KMS_MUST grant_target(op_t *op, const json_t *body, grant_rec_t *g);
+/* Whether what the call is about is still what it was when the grant was asked for. */
+KMS_MUST grant_target_same(op_t *op, const grant_rec_t *g, bool *same);
+
 /* --- grant_list.c --- */
 
 /* Whether this one was among those who counted for the need when it was asked. */

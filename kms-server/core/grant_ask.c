@@ -465,6 +465,7 @@ kms_err_t op_grant_request(op_t *op)
 	u->rec.body = span_of(u->body, body.n);
 	KMS_TRY(read_asked(op, &b, &u->rec));
 	KMS_TRY(check_exists(op, &u->rec));
+	KMS_TRY(grant_target(op, b.body, &u->rec));
 	memcpy(op->tenant, u->rec.resource.customer, NAME_CAP);
 	KMS_TRY(evaluate_all(op, &u->rec));
 	KMS_TRY(grant_make(op, u, id));

@@ -51,6 +51,12 @@ static void digest_asked(buf_t *b, const char *id, const grant_rec_t *g)
 	buf_lp_str(b, g->resource.service);
 	buf_lp_str(b, g->resource.name);
 	digest_names(b, g->nodes, g->n_nodes);
+	for (size_t i = 0; i < g->n_nodes; i++)
+		buf_u32(b, g->generations[i]);
+	buf_u32(b, g->target.generation);
+	buf_u32(b, g->target.lineage);
+	buf_lp_str(b, g->target.node);
+	buf_u32(b, g->target.to_generation);
 	buf_lp_str(b, g->reason);
 	buf_lp_str(b, g->ticket);
 	buf_lp_str(b, g->justification);

@@ -146,7 +146,7 @@ static kms_err_t check_ended(op_t *op, const char *id, const grant_rec_t *g, boo
 
 static kms_err_t check_covers(op_t *op, const char *id, const grant_rec_t *g, bool *good)
 {
-	bool body = false;
+	bool body = false, same = false;
 	*good = false;
 	if (strcmp(g->action, core_op_info(op->rq->op)->action) != 0)
 		return unusable(op, "grant-mismatch", "Grant %s is for %s, not for %s.", id, g->action,
@@ -159,6 +159,14 @@ static kms_err_t check_covers(op_t *op, const char *id, const grant_rec_t *g, bo
 				"Grant %s is for another request: the body differs from the one that was "
 				"approved.",
 				id);
+	KMS_TRY(grant_target_same(op, g, &same));
+	if (!same)
+		return unusable(
+			op, "grant-mismatch",
+			"Since grant %s was asked for, the node has been enrolled anew, or the volume was "
+			"moved or formatted again: what was approved is not there any more. Ask for a new "
+			"one (kmsctl grant request).",
+			id);
 	*good = true;
 	return KMS_OK;
 }

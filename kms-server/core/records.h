@@ -207,17 +207,27 @@ typedef struct grant_approval {
 	int64_t time_ms;
 } grant_approval_t;
 
+/* What the grant's resource was when it was asked for, where it is a node or a volume. */
+typedef struct grant_target {
+	uint32_t generation;    /* of the node; of the one that the volume was bound to; 0: not enrolled */
+	uint32_t lineage;       /* of the volume; 0: there was none */
+	char node[NAME_CAP];    /* that the volume was bound to */
+	uint32_t to_generation; /* of the node to which the body moves the volume */
+} grant_target_t;
+
 typedef struct grant_rec {
 	grant_state_t state;
 	bool break_glass;
 	bool by_node;        /* a node that waits for its release asked by itself */
-	uint32_t generation; /* of that node; 0: no node */
+	uint32_t generation; /* of that node; 0: a person asked */
 	char requester[PATH3_CAP];
 	char requester_ip[ADDRESS_CAP];
 	char action[NAME_CAP];
 	path3_t resource; /* as in policies: empty segments where the action's type has none */
 	size_t n_nodes;
 	char nodes[GRANT_NODES_MAX][NAME_CAP];
+	uint32_t generations[GRANT_NODES_MAX]; /* of each of them, as in target */
+	grant_target_t target;
 	char reason[NAME_CAP]; /* code */
 	char ticket[TEXT_CAP];
 	char justification[GRANT_TEXT_CAP];

@@ -45,6 +45,12 @@ static void encode_asked(buf_t *b, const grant_rec_t *g)
 	buf_lp_str(b, g->action);
 	put_path(b, &g->resource);
 	put_names(b, g->nodes, g->n_nodes);
+	for (size_t i = 0; i < g->n_nodes; i++)
+		buf_u32(b, g->generations[i]);
+	buf_u32(b, g->target.generation);
+	buf_u32(b, g->target.lineage);
+	buf_lp_str(b, g->target.node);
+	buf_u32(b, g->target.to_generation);
 	buf_lp_str(b, g->reason);
 	buf_lp_str(b, g->ticket);
 	buf_lp_str(b, g->justification);
@@ -64,6 +70,12 @@ static void decode_asked(reader_t *r, grant_rec_t *g)
 	reader_lp_str(r, g->action, sizeof g->action);
 	read_path(r, &g->resource);
 	g->n_nodes = read_names(r, g->nodes, GRANT_NODES_MAX);
+	for (size_t i = 0; i < g->n_nodes; i++)
+		g->generations[i] = reader_u32(r);
+	g->target.generation = reader_u32(r);
+	g->target.lineage = reader_u32(r);
+	reader_lp_str(r, g->target.node, sizeof g->target.node);
+	g->target.to_generation = reader_u32(r);
 	reader_lp_str(r, g->reason, sizeof g->reason);
 	reader_lp_str(r, g->ticket, sizeof g->ticket);
 	reader_lp_str(r, g->justification, sizeof g->justification);

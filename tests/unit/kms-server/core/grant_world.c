@@ -28,14 +28,66 @@ caller_t make_person(fixture_t *f, const char *name, const char *role, const cha
 	return c;
 }
 
+static store_txn_t *begin_write(fixture_t *f)
+{
+	store_txn_t *t = NULL;
+	log_head_t head;
+	MUST(core_log_head(f->store, &head));
+	MUST(store_begin_write(f->store, head.size, &t));
+	return t;
+}
+
+void change_node(fixture_t *f, const char *key, change_node_fn change)
+{
+	node_rec_t n;
+	SCOPED(secret_freep) secret_t *mac = fixture_mac(f);
+	SCOPED(store_abortp) store_txn_t *t = begin_write(f);
+	MUST(record_get_node(t, mac, key, &n));
+	change(&n);
+	MUST(record_put_node(t, mac, key, &n));
+	MUST(store_commit(TAKE(t)));
+}
+
+void change_volume(fixture_t *f, const char *key, change_volume_fn change)
+{
+	volume_rec_t v;
+	SCOPED(secret_freep) secret_t *mac = fixture_mac(f);
+	SCOPED(store_abortp) store_txn_t *t = begin_write(f);
+	MUST(record_get_volume(t, mac, key, &v));
+	change(&v);
+	MUST(record_put_volume(t, mac, key, &v));
+	MUST(store_commit(TAKE(t)));
+}
+
+void ask_together(fixture_t *f, const ask_t *ask, size_t n, int *status)
+{
+	pending_t *p[16];
+	kms_err_t e = KMS_OK;
+	assert_true(n < COUNT(p));
+	watch_hold(f->store);
+	pending_t *first = fixture_submit(f, &(ask_t){.op = OP_CUSTOMER_GET, .path = "acme"}, &e);
+	watch_held(f->store);
+	unsigned before = watch_commits(f->store);
+	for (size_t i = 0; i < n; i++)
+		p[i] = fixture_submit(f, &ask[i], &e);
+	watch_release(f->store);
+	assert_true(fixture_done(first, 10000));
+	answer_t a = fixture_wait(f, first);
+	answer_free(&a);
+	for (size_t i = 0; i < n; i++) {
+		assert_true(fixture_done(p[i], 10000));
+		a = fixture_wait(f, p[i]);
+		status[i] = a.status;
+		answer_free(&a);
+	}
+	assert_true(watch_commits(f->store) - before <= 2); /* the one that was held, and theirs */
+}
+
 void set_person(fixture_t *f, const char *name, operator_role_t role, const char *group)
 {
 	operator_rec_t o;
 	SCOPED(secret_freep) secret_t *mac = fixture_mac(f);
-	SCOPED(store_abortp) store_txn_t *t = NULL;
-	log_head_t head;
-	MUST(core_log_head(f->store, &head));
-	MUST(store_begin_write(f->store, head.size, &t));
+	SCOPED(store_abortp) store_txn_t *t = begin_write(f);
 	MUST(record_get_operator(t, mac, name, &o));
 	o.role = role;
 	o.n_groups = group[0] != '\0' ? 1 : 0;

@@ -25,6 +25,14 @@ int grant_world_teardown(void **state);
 caller_t make_person(fixture_t *f, const char *name, const char *role, const char *group);
 /* As if operator.update had been called: role and the only group ("" none). Nothing may be under way. */
 void set_person(fixture_t *f, const char *name, operator_role_t role, const char *group);
+/* The records behind the server's back: what another call would have made of them. Nothing may be under way.
+ */
+typedef void (*change_node_fn)(node_rec_t *n);
+typedef void (*change_volume_fn)(volume_rec_t *v);
+void change_node(fixture_t *f, const char *key, change_node_fn change);
+void change_volume(fixture_t *f, const char *key, change_volume_fn change);
+/* All of them in one batch, in this order. */
+void ask_together(fixture_t *f, const ask_t *ask, size_t n, int *status);
 /* Beside the shipped documents this one holds from now on. Nothing may be under way. */
 void use_policy(fixture_t *f, const char *text);
 
