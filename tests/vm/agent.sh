@@ -6,7 +6,7 @@ run_agent()
 	prepare_node || return 0
 	first_boot || return 0
 	boot_agent second second "vm_wrote=$wrote" && wait_guest "agent, second boot" 120
-	cut_boots
+	cut_boots && gated_boot
 	end_process "$kms_pid"
 }
 
@@ -140,4 +140,27 @@ cut_at()
 		tail -n 20 "$console" | indent
 		return 1
 	fi
+}
+
+# The last boot: from now on a release to this service wants an approval.
+gated_boot()
+{
+	local gate=$work/agent/gate.json grant
+	jq -n '{version: 1, statements: [{name: "gate", effect: "deny", principals: ["node:c/s/*"], actions: ["key.release"],
+		resources: ["volume:c/s/*"], unless: {approvals: {count: 1, from: ["role:approver"]}}}]}' >"$gate"
+	check "gated: the policy" kmsctl_as_operator policy put gate "$gate" || return
+	check "gated: somebody who can approve" kmsctl_as_operator operator create ann --role approver \
+		--new-key "$creds/ann.key" --out "$creds/ann.pem" || return
+	boot_agent gated gated ""
+	if ! wait_console 120 '^@waits g-'; then
+		cut_power
+		fold_console "$console"
+		fail "gated: the guest comes to its wait"
+		tail -n 20 "$console" | indent
+		return
+	fi
+	grant=$(grep -ao '^@waits g-[0-9a-f]*' "$console" | cut -d' ' -f2)
+	check "gated: ann approves with kmsctl" env KMS_ADDR="$url" KMS_CACERT="$creds/ca.pem" KMS_CLIENT_CERT="$creds/ann.pem" \
+		KMS_CLIENT_KEY="$creds/ann.key" "$bin/kmsctl" grant approve "$grant" --yes
+	wait_guest "agent, gated boot" 90
 }
