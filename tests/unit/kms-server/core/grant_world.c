@@ -59,7 +59,7 @@ void change_volume(fixture_t *f, const char *key, change_volume_fn change)
 	MUST(store_commit(TAKE(t)));
 }
 
-void ask_together(fixture_t *f, const ask_t *ask, size_t n, int *status)
+unsigned ask_together(fixture_t *f, const ask_t *ask, size_t n, int *status)
 {
 	pending_t *p[16];
 	kms_err_t e = KMS_OK;
@@ -80,7 +80,7 @@ void ask_together(fixture_t *f, const ask_t *ask, size_t n, int *status)
 		status[i] = a.status;
 		answer_free(&a);
 	}
-	assert_true(watch_commits(f->store) - before <= 2); /* the one that was held, and theirs */
+	return watch_commits(f->store) - before;
 }
 
 void set_person(fixture_t *f, const char *name, operator_role_t role, const char *group)

@@ -31,8 +31,8 @@ typedef void (*change_node_fn)(node_rec_t *n);
 typedef void (*change_volume_fn)(volume_rec_t *v);
 void change_node(fixture_t *f, const char *key, change_node_fn change);
 void change_volume(fixture_t *f, const char *key, change_volume_fn change);
-/* All of them in one batch, in this order. */
-void ask_together(fixture_t *f, const ask_t *ask, size_t n, int *status);
+/* All of them in one batch, in this order. The number of commits that it took, with that of who held it. */
+unsigned ask_together(fixture_t *f, const ask_t *ask, size_t n, int *status);
 /* Beside the shipped documents this one holds from now on. Nothing may be under way. */
 void use_policy(fixture_t *f, const char *text);
 
