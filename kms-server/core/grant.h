@@ -27,6 +27,8 @@ typedef struct grant_use {
 KMS_MUST grant_new_id(char out[GRANT_ID_CAP]);
 /* NOTFOUND; INTEGRITY also when the record is not what its digest says. */
 KMS_MUST grant_read(store_txn_t *t, const secret_t *mac, const char *id, grant_use_t **out);
+/* The same for an id that a row of the store names: INTEGRITY where there is none. */
+KMS_MUST grant_read_named(store_txn_t *t, const secret_t *mac, const char *id, grant_use_t **out);
 /* Puts record and index rows, with the next number of change. */
 KMS_MUST grant_write(store_txn_t *t, const secret_t *mac, const char *id, grant_rec_t *g);
 /* Of what was asked, needs included. */

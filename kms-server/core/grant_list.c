@@ -198,9 +198,12 @@ static kms_err_t read_row(span_t key, span_t value, uint64_t *change, char id[GR
 	for (size_t i = 0; i < sizeof be; i++)
 		*change = *change << 8 | be[i];
 	reader_t r = reader_of(value);
-	if (key.p[0] == 'o')
+	if (key.p[0] == 'o') {
 		value = reader_lp(&r);
-	if (r.failed || value.n >= GRANT_ID_CAP)
+		(void)reader_u64(&r);
+		KMS_TRY(reader_done(&r));
+	}
+	if (value.n >= GRANT_ID_CAP)
 		return KMS_E_INTEGRITY;
 	memcpy(id, value.p, value.n);
 	id[value.n] = '\0';
@@ -217,7 +220,7 @@ typedef struct page {
 static kms_err_t add_row(op_t *op, const list_query_t *q, page_t *p, const char *id)
 {
 	SCOPED(freep) grant_use_t *u = NULL;
-	KMS_TRY(grant_read(op->txn, op->mac, id, &u));
+	KMS_TRY(grant_read_named(op->txn, op->mac, id, &u));
 	if (!matches(q, &u->rec, op->now_ms))
 		return KMS_OK;
 	return json_array_append_new(p->items, grant_json(id, &u->rec, op->now_ms)) == 0 ? KMS_OK

@@ -115,6 +115,12 @@ kms_err_t grant_read(store_txn_t *t, const secret_t *mac, const char *id, grant_
 	return KMS_OK;
 }
 
+kms_err_t grant_read_named(store_txn_t *t, const secret_t *mac, const char *id, grant_use_t **out)
+{
+	kms_err_t e = grant_read(t, mac, id, out);
+	return e == KMS_E_NOTFOUND ? KMS_E_INTEGRITY : e;
+}
+
 grant_state_t grant_state_at(const grant_rec_t *g, int64_t now_ms)
 {
 	switch (g->state) {

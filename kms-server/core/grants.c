@@ -226,8 +226,10 @@ static kms_err_t find_due(store_txn_t *t, int64_t now_ms, char (*ids)[GRANT_ID_C
 		reader_t r = reader_of(value);
 		reader_lp_str(&r, ids[*n], GRANT_ID_CAP);
 		int64_t until = (int64_t)reader_u64(&r);
-		KMS_TRY(reader_done(&r));
-		*n += until <= now_ms ? 1 : 0;
+		if (reader_done(&r) != KMS_OK)
+			log_error("housekeeping: a row %.*s is damaged", (int)key.n, (const char *)key.p);
+		else
+			*n += until <= now_ms ? 1 : 0;
 	}
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
@@ -235,7 +237,7 @@ static kms_err_t find_due(store_txn_t *t, int64_t now_ms, char (*ids)[GRANT_ID_C
 static kms_err_t expire(core_t *c, store_txn_t *t, const char *id, int64_t now_ms)
 {
 	SCOPED(freep) grant_use_t *u = NULL;
-	KMS_TRY(grant_read(t, keyring_mac(c->keys), id, &u));
+	KMS_TRY(grant_read_named(t, keyring_mac(c->keys), id, &u));
 	const char *was = grant_state_name(u->rec.state);
 	if (!grant_is_open(u->rec.state) || grant_state_at(&u->rec, now_ms) != GRANT_EXPIRED)
 		return KMS_E_INTEGRITY; /* the row says another time than the record */

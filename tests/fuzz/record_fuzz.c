@@ -37,11 +37,15 @@ KIND(volume, volume_rec_t, STORE_VOLUMES)
 KIND(maint, maint_rec_t, STORE_MAINTENANCE)
 KIND(task, task_rec_t, STORE_TASKS)
 KIND(idem, idem_rec_t, STORE_IDEMPOTENCY)
+KIND(grant, grant_rec_t, STORE_GRANTS)
+KIND(review, review_rec_t, STORE_REVIEWS)
+KIND(policy, policy_rec_t, STORE_POLICIES)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const kinds[])(store_txn_t *, const secret_t *, span_t) = {
-		try_customer, try_node, try_operator, try_volume, try_maint, try_task, try_idem};
+	static void (*const kinds[])(store_txn_t *, const secret_t *,
+				     span_t) = {try_customer, try_node, try_operator, try_volume, try_maint,
+						try_task,     try_idem, try_grant,    try_review, try_policy};
 	SCOPED(store_closep) store_t *store = NULL;
 	SCOPED(store_abortp) store_txn_t *t = NULL;
 	SCOPED(secret_freep) secret_t *mac = NULL;
