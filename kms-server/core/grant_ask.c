@@ -471,6 +471,7 @@ kms_err_t op_grant_request(op_t *op)
 	KMS_TRY(grant_make(op, u, id));
 	KMS_TRY(op_answer(op, 201, grant_json(id, &u->rec, op->now_ms)));
 	grant_take(op, id, TAKE(u));
+	grant_told(op->grant, &op->told);
 	KMS_TRY(op_record(op));
 	if (op->grant->state != GRANT_APPROVED)
 		return KMS_OK;

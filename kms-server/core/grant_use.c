@@ -2,6 +2,7 @@
  * the transaction of the act itself, so no two acts can use the same last use of it. */
 #include "kms-server/core/grant.h"
 
+#include "common/base/encode.h"
 #include "common/base/scope.h"
 
 void grant_take(op_t *op, const char *id, grant_use_t *u)
@@ -44,11 +45,25 @@ kms_err_t grant_approvers(op_t *op, grant_use_t *u, const char **gone)
 	return KMS_OK;
 }
 
+void grant_told(const grant_rec_t *g, diag_t *out)
+{
+	char on[PATH3_CAP], digest[2 * sizeof g->digest + 1];
+	grant_resource_text(g, on);
+	hex_encode(span_of(g->digest, sizeof g->digest), digest);
+	int n = snprintf(out->text, sizeof out->text, "%s %s; uses %u; seconds %u; digest %s", g->action,
+			 on[0] != '\0' ? on : "*", g->uses, g->for_s, digest);
+	for (size_t i = 0; i < g->n_nodes && n > 0 && (size_t)n < sizeof out->text; i++)
+		n += snprintf(out->text + n, sizeof out->text - (size_t)n, "%s%s", i == 0 ? "; nodes " : " ",
+			      g->nodes[i]);
+}
+
 kms_err_t grant_event(core_t *c, store_txn_t *t, const char *id, const grant_rec_t *g, const char *operation,
 		      const char *code, int64_t now_ms)
 {
 	const char *names[GRANT_APPROVALS_MAX];
 	uint64_t index;
+	diag_t told;
+	grant_told(g, &told);
 	for (size_t i = 0; i < g->n_approvals; i++)
 		names[i] = g->approvals[i].name;
 	event_t e = {.time_ms = now_ms,
@@ -57,6 +72,7 @@ kms_err_t grant_event(core_t *c, store_txn_t *t, const char *id, const grant_rec
 		     .activity_id = g->state == GRANT_APPROVED ? 1 : 2,
 		     .success = true,
 		     .status_code = code,
+		     .status_detail = told.text,
 		     .severity_id = g->break_glass ? 5 : 1,
 		     .actor_name = "kms-server",
 		     .actor_type = "system",

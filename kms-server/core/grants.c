@@ -118,6 +118,7 @@ kms_err_t op_grant_approve(op_t *op)
 	KMS_TRY(load(op, &u));
 	grant_rec_t *g = &u->rec;
 	KMS_TRY(check_approver(op, g, b.digest));
+	grant_told(g, &op->told);
 	if (has_approved(g, op->actor))
 		return answer(op, g);
 	add_approval(op, g);

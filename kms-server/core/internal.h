@@ -201,6 +201,7 @@ typedef struct op {
 	const char *slug; /* of a problem */
 	const char *code; /* status_code of the event when it is not "done" */
 	diag_t why;
+	diag_t told; /* status_detail of the event of an act that was done */
 	json_t *answer;
 } op_t;
 

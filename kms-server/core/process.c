@@ -369,7 +369,7 @@ static kms_err_t record(op_t *op, kms_err_t e)
 	resource_uid(op, uid);
 	ev.success = e == KMS_OK && !op->waits;
 	ev.status_code = e != KMS_OK ? op->slug : op->code != NULL ? op->code : "done";
-	ev.status_detail = ev.success ? "" : op->why.text;
+	ev.status_detail = ev.success ? op->told.text : op->why.text;
 	ev.resource_uid = uid;
 	ev.resource_type = rows[op->rq->op].type;
 	if (e == KMS_E_INTEGRITY)
