@@ -62,7 +62,8 @@ KMS_MUST grant_make(op_t *op, grant_use_t *u, char id[GRANT_ID_CAP]);
 bool grant_counts(const char *from, const char *name, const operator_rec_t *o);
 /* The type of what the action is on; empty where there is no such action (any more). */
 const char *grant_type(const grant_rec_t *g);
-/* What was asked, for the log: action and resource, uses, seconds, digest, and at the end as many nodes as there is room for. */
+/* What was asked, for the log: action and resource, uses, seconds, digest, and at the end as many nodes as
+ * there is room for. */
 void grant_told(const grant_rec_t *g, diag_t *out);
 /* "acme/db/n1", "acme/db", "bob", "". */
 void grant_resource_text(const grant_rec_t *g, char out[PATH3_CAP]);
