@@ -180,7 +180,6 @@ typedef struct task_rec {
 #define GRANT_FROM_CAP      1025U
 #define GRANT_APPROVALS_MAX 16U
 #define GRANT_TEXT_CAP      513U
-#define GRANT_BODY_MAX      65536U
 
 typedef enum grant_state {
 	GRANT_PENDING = 1,
