@@ -196,6 +196,25 @@ static void test_who_asked_gets_to_approve_later(void **state)
 	assert_grant(w->f, g.id, "approved", 1);
 }
 
+/* An approval counts while its giver is what she was: of two, one has left before the other one came. */
+static void test_who_has_left_is_not_one_of_two(void **state)
+{
+	grant_world_t *w = *state;
+	asked_t g = ask_grant(w->f, &w->bob, RELEASE);
+	const ask_t use = {.op = OP_VOLUME_RELEASE, .who = &w->bob, .path = "acme/db/v1", .grant = g.id};
+	assert_int_equal(approve_grant(w->f, &w->g1, &g), 200);
+	set_person(w->f, "g1", ROLE_OPERATOR, "");
+	assert_int_equal(approve_grant(w->f, &w->g2, &g), 200);
+	assert_grant(w->f, g.id, "pending", 1);
+	fixture_refused(w->f, 403, "grant-pending", &use);
+	assert_int_equal(approve_grant(w->f, &w->g3, &g), 200);
+	assert_grant(w->f, g.id, "approved", 1);
+	set_person(w->f, "g2", ROLE_ADMIN, ""); /* more of a person, and not of that group */
+	fixture_refused(w->f, 403, "grant-ended", &use);
+	set_person(w->f, "g2", ROLE_OPERATOR, "break-glass");
+	fixture_must(w->f, 200, &use);
+}
+
 /* The same answer again is no second act: it takes no use of whatever grant is named with it, and the log
  * counts none. */
 static void test_a_key_again_under_another_grant(void **state)
@@ -307,6 +326,7 @@ int main(void)
 		T(test_an_approver_suspended_in_the_same_batch),
 		cmocka_unit_test(test_another_target),
 		T(test_who_asked_gets_to_approve_later),
+		T(test_who_has_left_is_not_one_of_two),
 		T(test_a_key_again_under_another_grant),
 		T(test_while_its_event_is_open),
 		T(test_events_that_do_not_do),
