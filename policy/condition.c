@@ -36,11 +36,11 @@ static verdict_t hours(const condition_t *c, const policy_request_t *r, diag_t *
 	for (size_t i = 0; i < c->n_hours; i++)
 		if (hours_contain(&c->hours[i], r->now_ms))
 			return VERDICT_HOLDS;
-	char text[40] = "this time";
+	char text[40];
 	time_t seconds = (time_t)(r->now_ms / 1000);
-	struct tm utc;
-	if (gmtime_r(&seconds, &utc) != NULL)
-		(void)strftime(text, sizeof text, "%a %H:%M UTC", &utc);
+	struct tm utc = {0};
+	(void)gmtime_r(&seconds, &utc); /* fails from the year 2^31 on, which no number of ms reaches */
+	(void)strftime(text, sizeof text, "%a %H:%M UTC", &utc);
 	return SAY(VERDICT_FAILS, "%s is in none of them", text);
 }
 

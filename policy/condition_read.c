@@ -183,7 +183,7 @@ static kms_err_t read_break_glass(read_t *r, const json_t *v, void *into)
 /* "false" could be read as "must not hold", which none of these can say. */
 static KMS_MUST read_true(read_t *r, const json_t *v)
 {
-	if (!json_is_true(v))
+	if (json_typeof(v) != JSON_TRUE)
 		return read_fail(r, "can only be true: leave it away otherwise");
 	return KMS_OK;
 }

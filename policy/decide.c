@@ -116,29 +116,26 @@ typedef struct tally {
 	policy_decision_t held; /* its statement is NULL while nothing waits */
 } tally_t;
 
+static void hear_waiting(tally_t *t, const policy_statement_t *s, const condition_t *lacks)
+{
+	policy_need_t need = condition_need(lacks, s->name);
+	if (s->effect == POLICY_DENY) {
+		t->no = remember(&t->held, &need) ? NULL : s;
+		t->held.statement = t->held.statement != NULL ? t->held.statement : s->name;
+	} else if (t->on_grant == NULL) {
+		t->on_grant = s;
+		t->bringing = need;
+	}
+}
+
 static void hear(tally_t *t, const policy_statement_t *s, policy_say_t say, const condition_t *lacks)
 {
-	policy_need_t need;
-	switch (say) {
-	case POLICY_SAYS_NOTHING:
-		return;
-	case POLICY_SAYS_NO:
+	if (say == POLICY_SAYS_NO)
 		t->no = s;
-		return;
-	case POLICY_SAYS_YES:
-		t->yes = t->yes != NULL ? t->yes : s;
-		return;
-	case POLICY_SAYS_WAIT:
-		need = condition_need(lacks, s->name);
-		if (s->effect == POLICY_ALLOW && t->on_grant == NULL) {
-			t->on_grant = s;
-			t->bringing = need;
-		} else if (s->effect == POLICY_DENY) {
-			t->no = remember(&t->held, &need) ? NULL : s;
-			t->held.statement = t->held.statement != NULL ? t->held.statement : s->name;
-		}
-		return;
-	}
+	else if (say == POLICY_SAYS_WAIT)
+		hear_waiting(t, s, lacks);
+	else if (say == POLICY_SAYS_YES && t->yes == NULL)
+		t->yes = s;
 }
 
 static void conclude(tally_t *t, bool visible, policy_decision_t *out)

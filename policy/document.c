@@ -97,7 +97,7 @@ static kms_err_t read_unless(read_t *r, const json_t *v, void *into)
 {
 	policy_statement_t *s = into;
 	void *items = NULL;
-	if (json_is_array(v)) {
+	if (json_typeof(v) == JSON_ARRAY) {
 		KMS_TRY(read_list(r, v, 1, POLICY_UNLESS_MAX, sizeof(condition_t), read_alternative, &items,
 				  &s->n_unless));
 	} else {
@@ -138,7 +138,7 @@ static kms_err_t read_statement(read_t *r, const json_t *v, void *into)
 static kms_err_t read_version(read_t *r, const json_t *v, void *into)
 {
 	(void)into;
-	if (!json_is_integer(v) || json_integer_value(v) != 1)
+	if (json_typeof(v) != JSON_INTEGER || json_integer_value(v) != 1)
 		return read_fail(r, "must be 1: no other version of the language is known here");
 	return KMS_OK;
 }

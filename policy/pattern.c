@@ -19,15 +19,17 @@ static bool segment_matches(span_t pattern, span_t text)
 	return span_eq(pattern, span_str("*")) || span_eq(pattern, text);
 }
 
-/* Before the dot and after it. */
-static bool halves(span_t text, span_t *left, span_t *right)
+static bool has_dot(span_t text)
 {
-	const uint8_t *dot = text.n > 0 ? memchr(text.p, '.', text.n) : NULL;
-	if (dot == NULL)
-		return false;
+	return text.n > 0 && memchr(text.p, '.', text.n) != NULL;
+}
+
+/* Before the dot, which is there, and after it. */
+static void halves(span_t text, span_t *left, span_t *right)
+{
+	const uint8_t *dot = memchr(text.p, '.', text.n);
 	*left = span_of(text.p, (size_t)(dot - text.p));
 	*right = span_of(dot + 1, text.n - left->n - 1);
-	return true;
 }
 
 static unsigned add_matching(span_t noun, span_t verb, action_set_t *set)
@@ -37,8 +39,8 @@ static unsigned add_matching(span_t noun, span_t verb, action_set_t *set)
 	const policy_action_t *all = policy_actions(&n);
 	for (size_t i = 0; i < n; i++) {
 		span_t a, b;
-		if (!halves(span_str(all[i].name), &a, &b) || !segment_matches(noun, a) ||
-		    !segment_matches(verb, b))
+		halves(span_str(all[i].name), &a, &b);
+		if (!segment_matches(noun, a) || !segment_matches(verb, b))
 			continue;
 		set->bits[i / 64] |= UINT64_C(1) << (i % 64);
 		added++;
@@ -49,11 +51,12 @@ static unsigned add_matching(span_t noun, span_t verb, action_set_t *set)
 kms_err_t pattern_actions(span_t text, action_set_t *set, diag_t *why)
 {
 	span_t noun, verb;
-	if (!halves(text, &noun, &verb))
+	if (!has_dot(text))
 		return diag_fail(why, KMS_E_INVALID,
 				 "\"%s\" is no action: write NOUN.VERB, either may be * (\"node.*\"); "
 				 "kmsctl policy actions lists all",
 				 pattern_shown(text).text);
+	halves(text, &noun, &verb);
 	if (add_matching(noun, verb, set) == 0)
 		return diag_fail(why, KMS_E_INVALID,
 				 "there is no action \"%s\": kmsctl policy actions lists all",

@@ -80,7 +80,8 @@ static const read_field_t *find(const char *name, const read_field_t *fields, si
 	return NULL;
 }
 
-static KMS_MUST unknown(read_t *r, const char *name, size_t child, const read_field_t *fields, size_t n)
+/* Of the member that is being read. */
+static KMS_MUST unknown(read_t *r, const char *name, const read_field_t *fields, size_t n)
 {
 	char known[256] = "";
 	size_t used = 0;
@@ -93,7 +94,6 @@ static KMS_MUST unknown(read_t *r, const char *name, size_t child, const read_fi
 	diag_t what;
 	(void)snprintf(what.text, sizeof what.text, "\"%s\" is not known here: there is %s", shown.text,
 		       known);
-	r->child[r->depth++] = child;
 	r->name[r->depth - 1] = shown.text;
 	kms_err_t e = fail_here(r, true, what.text);
 	r->depth--; /* shown ends here */
@@ -104,11 +104,9 @@ static KMS_MUST read_member(read_t *r, const char *name, const json_t *v, size_t
 			    const read_field_t *fields, size_t n, void *into)
 {
 	const read_field_t *f = find(name, fields, n);
-	if (r->depth == READ_DEPTH)
-		return read_fail(r, "nested too deep");
+	KMS_TRY(enter(r, name, child));
 	if (f == NULL)
-		return unknown(r, name, child, fields, n);
-	KMS_TRY(enter(r, f->name, child));
+		return unknown(r, name, fields, n);
 	KMS_TRY(f->read(r, v, (char *)into + f->offset));
 	r->depth--;
 	return KMS_OK;
@@ -118,7 +116,7 @@ kms_err_t read_object(read_t *r, const json_t *v, const read_field_t *fields, si
 {
 	json_t *o = (json_t *)(uintptr_t)v;
 	size_t child = 0;
-	if (!json_is_object(v))
+	if (json_typeof(v) != JSON_OBJECT)
 		return read_fail(r, "must be an object");
 	for (void *it = json_object_iter(o); it != NULL; it = json_object_iter_next(o, it), child++)
 		KMS_TRY(read_member(r, json_object_iter_key(it), json_object_iter_value(it), child, fields, n,
@@ -134,7 +132,7 @@ kms_err_t read_object(read_t *r, const json_t *v, const read_field_t *fields, si
 static KMS_MUST check_array(read_t *r, const json_t *v, size_t min, size_t max)
 {
 	size_t n = json_array_size(v);
-	if (!json_is_array(v))
+	if (json_typeof(v) != JSON_ARRAY)
 		return read_fail(r, "must be an array: [ ... ]");
 	if (n < min || n > max)
 		return read_fail(r, "has %zu items: %zu to %zu are allowed", n, min, max);
@@ -173,7 +171,7 @@ kms_err_t read_list(read_t *r, const json_t *v, size_t min, size_t max, size_t s
 
 kms_err_t read_string(read_t *r, const json_t *v, size_t max, span_t *out)
 {
-	if (!json_is_string(v))
+	if (json_typeof(v) != JSON_STRING)
 		return read_fail(r, "must be a string");
 	if (json_string_length(v) > max)
 		return read_fail(r, "is longer than %zu bytes", max);
@@ -183,16 +181,16 @@ kms_err_t read_string(read_t *r, const json_t *v, size_t max, span_t *out)
 
 kms_err_t read_bool(read_t *r, const json_t *v, bool *out)
 {
-	if (!json_is_boolean(v))
+	if (json_typeof(v) != JSON_TRUE && json_typeof(v) != JSON_FALSE)
 		return read_fail(r, "must be true or false");
-	*out = json_is_true(v);
+	*out = json_typeof(v) == JSON_TRUE;
 	return KMS_OK;
 }
 
 kms_err_t read_number(read_t *r, const json_t *v, uint32_t min, uint32_t max, uint32_t *out)
 {
 	json_int_t i = json_integer_value(v);
-	if (!json_is_integer(v) || i < min || i > max)
+	if (json_typeof(v) != JSON_INTEGER || i < min || i > max)
 		return read_fail(r, "must be a whole number from %u to %u", min, max);
 	*out = (uint32_t)i;
 	return KMS_OK;

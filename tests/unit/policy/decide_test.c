@@ -527,6 +527,21 @@ static void test_need_of_its_kind(void **state)
 	assert_true(d.n_needs == 1 && d.needs[0].count == 2 && d.needs[0].break_glass);
 }
 
+/* The same approvals, but one statement would also take an ordinary grant: two needs. */
+static void test_needs_of_two_kinds(void **state)
+{
+	(void)state;
+	SCOPED(policy_freep)
+	policy_t *p =
+		policy_of(A("a") "," D_UNLESS("d", "{'break_glass':true,'approvals':{'count':1,'from':['role:"
+						   "admin']}}") "," D_UNLESS("e", FROM(1, "role:admin")));
+	policy_request_t r = {ADMIN, VOLUME, .grant = {.present = true, .break_glass = true}};
+	policy_decision_t d;
+	assert_int_equal(outcome_of(p, &r, &d), 'H');
+	assert_int_equal(d.n_needs, 2);
+	assert_true(d.needs[0].break_glass && !d.needs[1].break_glass);
+}
+
 /* --- what a refusal tells --- */
 
 typedef struct seen {
@@ -631,9 +646,13 @@ static void test_explain(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_one_statement), cmocka_unit_test(test_several),
-		cmocka_unit_test(test_needs),         cmocka_unit_test(test_need_of_its_kind),
-		cmocka_unit_test(test_visible),       cmocka_unit_test(test_explain),
+		cmocka_unit_test(test_one_statement),
+		cmocka_unit_test(test_several),
+		cmocka_unit_test(test_needs),
+		cmocka_unit_test(test_need_of_its_kind),
+		cmocka_unit_test(test_needs_of_two_kinds),
+		cmocka_unit_test(test_visible),
+		cmocka_unit_test(test_explain),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -395,13 +395,61 @@ static void test_every_allocation_fails(void **state)
 	assert_int_equal(e, KMS_OK);
 }
 
+/* A document takes its memory in blocks, so which value it is that there is none for depends on how full the
+ * last one is: a first statement fills it, differently each time, before one that has everything. */
+#define FILLER                                                                                               \
+	"{'name':'%.*s','effect':'allow','principals':['anonymous'%s],'actions':['*.*'],'resources':['*']}"
+#define EVERYTHING                                                                                           \
+	"{'name':'a','effect':'deny','principals':['node:a/b/c','operator:a'],'actions':['*.*'],"            \
+	"'resources':['volume:a/b/c'],'conditions':{'networks':['::/0'],'hours':[{'zone':'Z'}]},"            \
+	"'unless':{'reasons':['a'],'ticket':'a','approvals':{'count':1,'from':['role:admin']}}}"
+
+static void fill_block(unsigned units, buf_t *out)
+{
+	SCOPED(buf_free) buf_t more = BUF_INIT;
+	for (unsigned i = 0; i < units / 3; i++)
+		buf_str(&more, ",'operator:*'"); /* three units of 16 bytes each */
+	buf_u8(&more, 0);
+	buf_printf(out, "{'version':1,'statements':[" FILLER "," EVERYTHING "]}", (int)(1 + 16 * (units % 3)),
+		   LETTERS_64, (const char *)more.p);
+}
+
+static void test_no_memory_for_any_value(void **state)
+{
+	(void)state;
+	if (!allocfail_supported())
+		skip();
+	for (unsigned units = 0; units < 93; units++) {
+		SCOPED(buf_free) buf_t text = BUF_INIT;
+		kms_err_t e = KMS_E_NOMEM;
+		fill_block(units, &text);
+		buf_u8(&text, 0);
+		for (unsigned nth = 1; e == KMS_E_NOMEM; nth++) {
+			SCOPED(policy_document_freep) policy_document_t *d = NULL;
+			policy_error_t why = {0};
+			allocfail_arm(nth + 1); /* behind the copy of the text */
+			e = parse((const char *)text.p, &d, &why);
+			bool failed = allocfail_happened();
+			allocfail_arm(0);
+			assert_int_equal(e, failed ? KMS_E_NOMEM : KMS_OK);
+			assert_int_equal(d == NULL, failed);
+		}
+		assert_int_equal(e, KMS_OK);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_accepted),
-		cmocka_unit_test(test_wide),     cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_deep),     cmocka_unit_test(test_names_of_documents),
-		cmocka_unit_test(test_several),  cmocka_unit_test(test_every_allocation_fails),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_accepted),
+		cmocka_unit_test(test_wide),
+		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_deep),
+		cmocka_unit_test(test_names_of_documents),
+		cmocka_unit_test(test_several),
+		cmocka_unit_test(test_every_allocation_fails),
+		cmocka_unit_test(test_no_memory_for_any_value),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
