@@ -397,20 +397,25 @@ static void test_every_allocation_fails(void **state)
 
 /* A document takes its memory in blocks, so which value it is that there is none for depends on how full the
  * last one is: a first statement fills it, differently each time, before one that has everything. */
+#define TEN                                                                                                  \
+	"'operator:*','operator:*','operator:*','operator:*','operator:*','operator:*','operator:*','"       \
+	"operator:*','operator:*','operator:*'"
 #define FILLER                                                                                               \
-	"{'name':'%.*s','effect':'allow','principals':['anonymous'%s],'actions':['*.*'],'resources':['*']}"
+	"{'name':'%.*s','effect':'allow','principals':[" TEN "," TEN "," TEN                                 \
+	"],'actions':['*.*'],'resources':['*'%s]}"
 #define EVERYTHING                                                                                           \
-	"{'name':'a','effect':'deny','principals':['node:a/b/c','operator:a'],'actions':['*.*'],"            \
-	"'resources':['volume:a/b/c'],'conditions':{'networks':['::/0'],'hours':[{'zone':'Z'}]},"            \
-	"'unless':{'reasons':['a'],'ticket':'a','approvals':{'count':1,'from':['role:admin']}}}"
+	"{'name':'b','effect':'deny','actions':['*.*'],'conditions':{'networks':['::/"                       \
+	"0'],'hours':[{'zone':'Z'}]},"                                                                       \
+	"'unless':{'reasons':['a'],'ticket':'a','approvals':{'count':1,'from':['role:admin']}},"             \
+	"'resources':['volume:a/b/c'],'principals':['node:a/b/c','operator:a']}"
 
 static void fill_block(unsigned units, buf_t *out)
 {
 	SCOPED(buf_free) buf_t more = BUF_INIT;
-	for (unsigned i = 0; i < units / 3; i++)
-		buf_str(&more, ",'operator:*'"); /* three units of 16 bytes each */
+	for (unsigned i = 0; i < units / 2; i++)
+		buf_str(&more, ",'*'"); /* two units of 16 bytes each */
 	buf_u8(&more, 0);
-	buf_printf(out, "{'version':1,'statements':[" FILLER "," EVERYTHING "]}", (int)(1 + 16 * (units % 3)),
+	buf_printf(out, "{'version':1,'statements':[" FILLER "," EVERYTHING "]}", (int)(1 + 16 * (units % 2)),
 		   LETTERS_64, (const char *)more.p);
 }
 
@@ -419,7 +424,7 @@ static void test_no_memory_for_any_value(void **state)
 	(void)state;
 	if (!allocfail_supported())
 		skip();
-	for (unsigned units = 0; units < 93; units++) {
+	for (unsigned units = 0; units < 126; units++) {
 		SCOPED(buf_free) buf_t text = BUF_INIT;
 		kms_err_t e = KMS_E_NOMEM;
 		fill_block(units, &text);
