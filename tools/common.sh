@@ -4,7 +4,8 @@
 BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libssl-dev libjansson-dev liblmdb-dev libmicrohttpd-dev
 	libgnutls28-dev libcurl4-openssl-dev libcryptsetup-dev libblkid-dev)
 RUN_PACKAGES=(cryptsetup-bin curl jq openssl)
-TEST_PACKAGES=(libcmocka-dev clang clang-tidy clang-format libclang-rt-14-dev valgrind gdb lmdb-utils git spin)
+TEST_PACKAGES=(libcmocka-dev clang clang-tidy clang-format libclang-rt-14-dev valgrind gdb lmdb-utils git spin
+	softhsm2 opensc libengine-pkcs11-openssl)
 
 say()
 {

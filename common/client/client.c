@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define HEADER_MAX 200U
+#define KEY_URI    "pkcs11:"
 #define PEM_LIMIT  (1024U * 1024U) /* the distributions' bundles of public CAs are near 256 KiB */
 
 /* libcurl's memory holds answers on their way: it is wiped before it goes back to the heap. */
@@ -60,6 +61,18 @@ static kms_err_t load_trust(client_t *c, const client_options_t *o, diag_t *why)
 	return file_read(o->ca_file, PEM_LIMIT, &c->ca, why);
 }
 
+/* A PIN in the URI would stand in the process list or the environment. */
+static kms_err_t load_key_uri(client_t *c, const char *uri, diag_t *why)
+{
+	if (strstr(uri, "pin-value") != NULL)
+		return diag_fail(
+			why, KMS_E_INVALID,
+			"the key's URI holds a PIN, which others could read: use pin-source=file:/PATH, "
+			"or leave it out to be asked");
+	c->key_uri = strdup(uri);
+	return c->key_uri != NULL ? KMS_OK : diag_fail(why, KMS_E_NOMEM, "not enough memory for the client");
+}
+
 static kms_err_t load_identity(client_t *c, const client_options_t *o, diag_t *why)
 {
 	if (o->cert_file == NULL && o->key_file == NULL)
@@ -69,6 +82,8 @@ static kms_err_t load_identity(client_t *c, const client_options_t *o, diag_t *w
 				 "a client certificate and its key go together: %s is missing",
 				 o->cert_file == NULL ? "the certificate" : "the key");
 	KMS_TRY(file_read(o->cert_file, PEM_LIMIT, &c->cert, why));
+	if (strncmp(o->key_file, KEY_URI, strlen(KEY_URI)) == 0)
+		return load_key_uri(c, o->key_file, why);
 	return file_read_secret(o->key_file, &c->key, why);
 }
 
@@ -146,6 +161,7 @@ void client_freep(client_t **c)
 	buf_free(&gone->ca);
 	buf_free(&gone->cert);
 	secret_free(gone->key);
+	free(gone->key_uri);
 	secret_free(gone->token);
 	if (gone->global)
 		curl_global_cleanup();

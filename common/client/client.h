@@ -17,7 +17,9 @@ typedef struct client_options {
 	const char *ca_file; /* PEM, or NULL when ca_pem is given */
 	span_t ca_pem;
 	const char *cert_file; /* NULL: none (enrol, health) */
-	const char *key_file;  /* PEM, only its owner may read it (file_read_secret) */
+	/* PEM, only its owner may read it (file_read_secret), or "pkcs11:…" (RFC 7512): a key on a token, by
+	 * OpenSSL's engine. The token is asked at the first handshake */
+	const char *key_file;
 	const char *proxy; /* HTTP CONNECT proxy "http://HOST:PORT" or NULL; the environment's are not used */
 	const char *user_agent; /* "kmsctl/0.1.0" */
 	/* for services that are not the KMS: witnesses, webhooks */

@@ -74,6 +74,16 @@ kms_err_t curl_err(const transfer_error_t *t, diag_t *why)
 	case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
 		return bad_server(t, why);
 	case CURLE_SSL_CERTPROBLEM:
+		if (says(t, "from crypto engine"))
+			return diag_fail(
+				why, KMS_E_INVALID,
+				"the token does not give the key: is it plugged in, is the URI right "
+				"(p11tool --list-tokens), is the PIN? It was tried once; tokens lock "
+				"after a few wrong ones");
+		if (says(t, "unable to set private key"))
+			return diag_fail(why, KMS_E_INVALID,
+					 "the client certificate and the key do not belong together: the "
+					 "certificate is of another key");
 		return diag_fail(why, KMS_E_INVALID, "the client certificate and its key cannot be used: %s",
 				 text_of(t));
 	case CURLE_SSL_CACERT_BADFILE:

@@ -21,6 +21,7 @@ struct client {
 	char *user_agent;
 	buf_t ca, cert;
 	secret_t *key;
+	char *key_uri; /* instead of key: where it is on a token */
 	secret_t *token;
 	bool tls12, plain_loopback;
 	const atomic_bool *stop; /* borrowed, or NULL */

@@ -45,12 +45,18 @@ CURLcode tls_trust(CURL *h, span_t ca_pem, bool tls12, curl_ssl_ctx_callback on_
 static CURLcode set_identity(client_t *c, CURL *h)
 {
 	CURLcode rc = CURLE_OK;
-	if (c->key == NULL)
+	if (c->key == NULL && c->key_uri == NULL)
 		return rc;
 	struct curl_blob cert = blob(buf_span(&c->cert));
-	struct curl_blob key = blob(secret_span(c->key));
 	SET(CURLOPT_SSLCERTTYPE, "PEM");
 	SET(CURLOPT_SSLCERT_BLOB, &cert);
+	if (c->key_uri != NULL) {
+		SET(CURLOPT_SSLENGINE, "pkcs11");
+		SET(CURLOPT_SSLKEYTYPE, "ENG");
+		SET(CURLOPT_SSLKEY, c->key_uri);
+		return rc;
+	}
+	struct curl_blob key = blob(secret_span(c->key));
 	SET(CURLOPT_SSLKEYTYPE, "PEM");
 	SET(CURLOPT_SSLKEY_BLOB, &key);
 	return rc;
@@ -119,6 +125,10 @@ kms_err_t transfer_prepare(client_t *c, diag_t *why)
 		rc = set_token(c, h);
 	if (rc == CURLE_OK)
 		rc = set_way(c, h);
+	if (rc == CURLE_SSL_ENGINE_NOTFOUND || rc == CURLE_SSL_ENGINE_INITFAILED)
+		return diag_fail(
+			why, KMS_E_INVALID,
+			"keys on a token need OpenSSL's engine pkcs11: install libengine-pkcs11-openssl");
 	if (rc != CURLE_OK)
 		return diag_fail(why, rc == CURLE_OUT_OF_MEMORY ? KMS_E_NOMEM : KMS_E_IO,
 				 "cannot set libcurl up: %s", curl_easy_strerror(rc));

@@ -33,7 +33,7 @@ const conf_setting_t cli_settings[] = {
 	 .env = "KMS_CLIENT_KEY",
 	 .type = CONF_TEXT,
 	 .arg = "FILE",
-	 .help = "its key, mode 0600"},
+	 .help = "its key, mode 0600, or pkcs11:… on a token"},
 	{.key = "proxy", .env = "KMS_PROXY", .type = CONF_TEXT, .arg = "URL", .help = "HTTP CONNECT proxy"},
 	{.key = "grant",
 	 .env = "KMS_GRANT",
