@@ -68,6 +68,27 @@ static KMS_MUST collect(policy_t *p)
 	return KMS_OK;
 }
 
+static KMS_MUST sort_by_action(policy_t *p)
+{
+	size_t n, total = 0;
+	const policy_action_t *all = policy_actions(&n);
+	for (size_t i = 0; i < n; i++)
+		for (size_t s = 0; s < p->n; s++)
+			total += action_set_has(&p->statements[s]->actions, &all[i]) ? 1 : 0;
+	p->about = calloc(total + 1, sizeof *p->about);
+	if (p->about == NULL)
+		return KMS_E_NOMEM;
+	total = 0;
+	for (size_t i = 0; i < n; i++) {
+		p->first[i] = total;
+		for (size_t s = 0; s < p->n; s++)
+			if (action_set_has(&p->statements[s]->actions, &all[i]))
+				p->about[total++] = (uint16_t)s;
+		p->first[i + 1] = total;
+	}
+	return KMS_OK;
+}
+
 static void drop(policy_document_t **documents, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -97,6 +118,8 @@ kms_err_t policy_new(policy_document_t **documents, size_t n, policy_t **out, di
 	if (e == KMS_OK)
 		e = collect(p);
 	if (e == KMS_OK)
+		e = sort_by_action(p);
+	if (e == KMS_OK)
 		e = statements_differ(p, why);
 	drop(documents, n);
 	if (e != KMS_OK)
@@ -113,6 +136,7 @@ void policy_free(policy_t *p)
 	free(p->documents);
 	free(p->statements);
 	free(p->of);
+	free(p->about);
 	free(p);
 }
 

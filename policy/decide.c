@@ -158,11 +158,14 @@ static void conclude(tally_t *t, bool visible, policy_decision_t *out)
 void policy_decide(const policy_t *p, const policy_request_t *r, policy_decision_t *out)
 {
 	const policy_action_t *action = policy_action(r->action);
+	size_t n, place = action != NULL ? (size_t)(action - policy_actions(&n)) : 0;
+	size_t from = p->first[place], to = action != NULL ? p->first[place + 1] : from;
 	tally_t t = {.no = NULL};
-	for (size_t i = 0; i < p->n && t.no == NULL; i++) {
+	for (size_t i = from; i < to && t.no == NULL; i++) {
+		const policy_statement_t *s = p->statements[p->about[i]];
 		const condition_t *lacks = NULL;
-		policy_say_t say = policy_statement_say(p->statements[i], r, action, &lacks, NULL);
-		hear(&t, p->statements[i], say, lacks);
+		policy_say_t say = policy_statement_say(s, r, action, &lacks, NULL);
+		hear(&t, s, say, lacks);
 	}
 	conclude(&t, may_see(r), out);
 }

@@ -9,6 +9,8 @@
 
 #define POLICY_UNLESS_MAX 4U
 
+_Static_assert(POLICY_DOCUMENTS_MAX *POLICY_STATEMENTS_MAX <= UINT16_MAX, "a place in all statements");
+
 typedef enum policy_effect { POLICY_DENY = 0, POLICY_ALLOW } policy_effect_t;
 
 /* Matches when one principal, one action and one resource match and the conditions hold. */
@@ -30,6 +32,10 @@ struct policy {
 	const policy_statement_t **statements; /* of all of them, in their order */
 	const char **of;                       /* the name of each one's document */
 	size_t n;
+	/* Those about an action, in their order: places in `statements`, from first[i] to first[i + 1] for
+	 * the i-th of policy_actions(). Most statements are about few actions. */
+	uint16_t *about;
+	size_t first[ACTION_SET_MAX + 1];
 };
 
 /* Of a document; borrowed. */
