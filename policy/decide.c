@@ -24,12 +24,8 @@ static bool any_resource(const policy_statement_t *s, const policy_request_t *r)
 	return false;
 }
 
-/* An action that is in no table is nobody's: no "*" stands for it. */
-static bool concerns(const policy_statement_t *s, const policy_request_t *r, const policy_action_t *action,
-		     diag_t *why)
+static bool concerns(const policy_statement_t *s, const policy_request_t *r, diag_t *why)
 {
-	if (action == NULL || !action_set_has(&s->actions, action))
-		return SAY(false, "actions: %s is none of them", r->action);
 	if (!any_principal(s, r))
 		return SAY(false, "principals: the caller is none of them");
 	if (!any_resource(s, r))
@@ -58,10 +54,10 @@ static policy_say_t say_deny(const policy_statement_t *s, const policy_request_t
 }
 
 policy_say_t policy_statement_say(const policy_statement_t *s, const policy_request_t *r,
-				  const policy_action_t *action, const condition_t **lacks, diag_t *why)
+				  const condition_t **lacks, diag_t *why)
 {
 	diag_t part;
-	if (!concerns(s, r, action, why))
+	if (!concerns(s, r, why))
 		return POLICY_SAYS_NOTHING;
 	verdict_t v = condition_check(&s->conditions, r, why != NULL ? &part : NULL);
 	if (v != VERDICT_HOLDS)
@@ -155,6 +151,7 @@ static void conclude(tally_t *t, bool visible, policy_decision_t *out)
 	}
 }
 
+/* An action that is in no table is nobody's: no "*" stands for it. */
 void policy_decide(const policy_t *p, const policy_request_t *r, policy_decision_t *out)
 {
 	const policy_action_t *action = policy_action(r->action);
@@ -164,7 +161,7 @@ void policy_decide(const policy_t *p, const policy_request_t *r, policy_decision
 	for (size_t i = from; i < to && t.no == NULL; i++) {
 		const policy_statement_t *s = p->statements[p->about[i]];
 		const condition_t *lacks = NULL;
-		policy_say_t say = policy_statement_say(s, r, action, &lacks, NULL);
+		policy_say_t say = policy_statement_say(s, r, &lacks, NULL);
 		hear(&t, s, say, lacks);
 	}
 	conclude(&t, may_see(r), out);
@@ -177,7 +174,11 @@ void policy_explain(const policy_t *p, const policy_request_t *r, policy_explain
 		const policy_statement_t *s = p->statements[i];
 		const condition_t *lacks = NULL;
 		diag_t why = {""};
-		policy_say_t say = policy_statement_say(s, r, action, &lacks, &why);
+		policy_say_t say = POLICY_SAYS_NOTHING;
+		if (action == NULL || !action_set_has(&s->actions, action))
+			(void)diag_fail(&why, KMS_OK, "actions: %s is none of them", r->action);
+		else
+			say = policy_statement_say(s, r, &lacks, &why);
 		each(ctx, p->of[i], s->name, s->effect == POLICY_DENY, say != POLICY_SAYS_NOTHING, why.text);
 	}
 }

@@ -49,8 +49,8 @@ typedef enum policy_say {
 	POLICY_SAYS_YES
 } policy_say_t;
 
-/* action: the request's, NULL where there is none of that name. lacks: WAIT: what for. why may be NULL. */
+/* Of a statement about the request's action. lacks: WAIT: what for. why may be NULL. */
 policy_say_t policy_statement_say(const policy_statement_t *s, const policy_request_t *r,
-				  const policy_action_t *action, const condition_t **lacks, diag_t *why);
+				  const condition_t **lacks, diag_t *why);
 
 #endif

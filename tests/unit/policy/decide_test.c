@@ -643,6 +643,18 @@ static void test_explain(void **state)
 			    "test/i deny: resources: the resource is none of them\n");
 }
 
+/* An action of no table is nobody's, and each statement says so. */
+static void test_explain_no_action(void **state)
+{
+	(void)state;
+	SCOPED(policy_freep) policy_t *p = policy_of(A("a") "," D("g"));
+	policy_request_t r = request_of(&(policy_request_t){DOES("volume.burn")});
+	said_t said = {""};
+	policy_explain(p, &r, note, &said);
+	assert_string_equal(said.text, "test/a: actions: volume.burn is none of them\n"
+				       "test/g deny: actions: volume.burn is none of them\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -653,6 +665,7 @@ int main(void)
 		cmocka_unit_test(test_needs_of_two_kinds),
 		cmocka_unit_test(test_visible),
 		cmocka_unit_test(test_explain),
+		cmocka_unit_test(test_explain_no_action),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
