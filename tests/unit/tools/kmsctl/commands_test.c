@@ -11,10 +11,7 @@
 #include <cmocka.h>
 
 /* What each command asks for, and with what body. */
-static const struct {
-	const char *args[9];
-	fake_step_t step;
-} requests[] = {
+static const fake_request_t requests[] = {
 	{{"customer", "create", "a"}, {"PUT", "/v1/customers/a", "{}", 201, "{}"}},
 	{{"customer", "show", "a"}, {"GET", "/v1/customers/a", "", 200, "{}"}},
 	{{"service", "create", "a/s"}, {"PUT", "/v1/customers/a/services/s", "{}", 200, "{}"}},
@@ -69,13 +66,7 @@ static const struct {
 static void test_requests(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
-		const fake_step_t steps[] = {requests[i].step, END};
-		fake_kms_script(steps);
-		SCOPED(ran_free) ran_t r = fake_kms_run(requests[i].args);
-		if (r.e != KMS_OK || !fake_kms_done())
-			fail_msg("row %zu: %s", i, r.why.text);
-	}
+	assert_requests(requests, sizeof requests / sizeof *requests);
 }
 
 static void test_exit_codes(void **state)

@@ -135,3 +135,26 @@ void assert_ran(const ran_t *r)
 		fail_msg("%s", r->why.text);
 	assert_true(fake_kms_done());
 }
+
+void assert_requests(const fake_request_t *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const fake_step_t steps[] = {rows[i].step, END};
+		fake_kms_script(steps);
+		SCOPED(ran_free) ran_t r = fake_kms_run(rows[i].args);
+		if (r.e != KMS_OK || !fake_kms_done())
+			fail_msg("row %zu: %s", i, r.why.text);
+		assert_string_equal(fake_kms_header(), "");
+	}
+}
+
+void assert_refused_before_a_request(const fake_refusal_t *rows, size_t n)
+{
+	const fake_step_t none[] = {END};
+	for (size_t i = 0; i < n; i++) {
+		fake_kms_script(none);
+		SCOPED(ran_free) ran_t r = fake_kms_run(rows[i].args);
+		if (r.e != KMS_E_INVALID || strstr(r.why.text, rows[i].says) == NULL)
+			fail_msg("row %zu: %d %s", i, (int)r.e, r.why.text);
+	}
+}

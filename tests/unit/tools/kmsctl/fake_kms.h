@@ -45,4 +45,19 @@ void ran_free(ran_t *r);
 /* It did what it should, and took all steps of the script. */
 void assert_ran(const ran_t *r);
 
+typedef struct fake_request {
+	const char *args[14];
+	fake_step_t step;
+} fake_request_t;
+
+/* Each run makes its one request, and is done. */
+void assert_requests(const fake_request_t *rows, size_t n);
+
+typedef struct fake_refusal {
+	const char *args[14], *says;
+} fake_refusal_t;
+
+/* Each run is INVALID, says so, and asks the server nothing. */
+void assert_refused_before_a_request(const fake_refusal_t *rows, size_t n);
+
 #endif

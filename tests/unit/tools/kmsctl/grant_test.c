@@ -17,10 +17,7 @@
 	"\"needs\":[{\"statement\":\"second\",\"from\":\"group:approvers\",\"count\":1,"                     \
 	"\"eligible\":[\"bob\",\"eve\"]}],\"approvals\":[],\"body\":{\"ttl_s\":60}}"
 
-static const struct {
-	const char *args[14];
-	fake_step_t step;
-} requests[] = {
+static const fake_request_t requests[] = {
 	{{"grant", "request", "--action", "node.invite", "--resource", "a/s/n", "--reason", "replacement"},
 	 {"POST", "/v1/grants",
 	  "{\"action\":\"node.invite\",\"reason\":\"replacement\",\"resource\":\"a/s/n\"}", 201, PENDING}},
@@ -55,14 +52,7 @@ static const struct {
 static void test_requests(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
-		const fake_step_t steps[] = {requests[i].step, END};
-		fake_kms_script(steps);
-		SCOPED(ran_free) ran_t r = fake_kms_run(requests[i].args);
-		if (r.e != KMS_OK || !fake_kms_done())
-			fail_msg("row %zu: %s", i, r.why.text);
-		assert_string_equal(fake_kms_header(), "");
-	}
+	assert_requests(requests, sizeof requests / sizeof *requests);
 }
 
 static void test_show_says_what_is_missing(void **state)
@@ -108,9 +98,7 @@ static void test_a_changed_grant_is_not_approved(void **state)
 static void test_refused_before_a_request(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *args[12], *says;
-	} rows[] = {
+	static const fake_refusal_t rows[] = {
 		{{"grant", "request"}, "--action is missing"},
 		{{"grant", "request", "--action", "a.b"}, "--resource is missing"},
 		{{"grant", "request", "--action", "a.b", "--resource", "r"}, "--reason is missing"},
@@ -127,13 +115,7 @@ static void test_refused_before_a_request(void **state)
 		{{"node", "invite", "a/s/n", "--request-grant", "Not A Code"}, "--request-grant"},
 		{{"node", "show", "a/s/n", "--output-policy"}, "/c"},
 	};
-	const fake_step_t none[] = {END};
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		fake_kms_script(none);
-		SCOPED(ran_free) ran_t r = fake_kms_run(rows[i].args);
-		if (r.e != KMS_E_INVALID || strstr(r.why.text, rows[i].says) == NULL)
-			fail_msg("row %zu: %d %s", i, (int)r.e, r.why.text);
-	}
+	assert_refused_before_a_request(rows, sizeof rows / sizeof *rows);
 }
 
 static void test_the_grant_goes_with_writes_alone(void **state)

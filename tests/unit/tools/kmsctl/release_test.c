@@ -112,9 +112,7 @@ static void test_folders_that_are_refused(void **state)
 	assert_int_equal(mkdir(open, 0700), 0);
 	assert_int_equal(chmod(open, 0750), 0);
 	assert_int_equal(file_write(file, span_str("x"), 0600, FILE_REPLACE, NULL), KMS_OK);
-	const struct {
-		const char *args[6], *says;
-	} rows[] = {
+	const fake_refusal_t rows[] = {
 		{{"volume", "release", "a/s/v"}, "--out DIR is missing"},
 		{{"volume", "release", "a/s/v", "--out", "/nowhere/at/all"}, "mkdir -m 700"},
 		{{"volume", "release", "a/s/v", "--out", link}, "is not a folder"},
@@ -124,13 +122,7 @@ static void test_folders_that_are_refused(void **state)
 		{{"volume", "release", "a/s/v", "--out", "-"}, "--out"},
 		{{"volume", "release", "a/s", "--out", p->dir}, "volume"},
 	};
-	const fake_step_t none[] = {END};
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		fake_kms_script(none);
-		SCOPED(ran_free) ran_t r = fake_kms_run(rows[i].args);
-		if (r.e != KMS_E_INVALID || strstr(r.why.text, rows[i].says) == NULL)
-			fail_msg("row %zu: %d %s", i, (int)r.e, r.why.text);
-	}
+	assert_refused_before_a_request(rows, sizeof rows / sizeof *rows);
 }
 
 static void test_a_file_that_is_there_is_seen_before(void **state)

@@ -26,10 +26,7 @@
 #define EVENTS_PATH                                                                                          \
 	"/v1/audit/events?limit=200&actor=bob&operation=node.invite&status=failure&order=asc&cursor=5"
 
-static const struct {
-	const char *args[12];
-	fake_step_t step;
-} asked[] = {
+static const fake_request_t asked[] = {
 	{{"audit", "review", "list"},
 	 {"GET", "/v1/audit/reviews?limit=200&state=open", "", 200, "{\"items\":[]}"}},
 	{{"audit", "review", "list", "--state=overdue", "--customer=acme", "--limit=3"},
@@ -48,13 +45,7 @@ static const struct {
 static void test_requests(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
-		const fake_step_t steps[] = {asked[i].step, END};
-		fake_kms_script(steps);
-		SCOPED(ran_free) ran_t r = fake_kms_run(asked[i].args);
-		if (r.e != KMS_OK || !fake_kms_done())
-			fail_msg("row %zu: %s", i, r.why.text);
-	}
+	assert_requests(asked, sizeof asked / sizeof *asked);
 }
 
 static void test_the_list_says_what_is_urgent(void **state)
@@ -141,9 +132,7 @@ static void test_a_refusal_is_told(void **state)
 static void test_refused_before_a_request(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *args[12], *says;
-	} rows[] = {
+	static const fake_refusal_t rows[] = {
 		{{"audit", "review", "open"}, "list, show ID or close ID"},
 		{{"audit", "review", "list", "r-5"}, "takes no ID"},
 		{{"audit", "review", "show"}, "which review"},
@@ -164,13 +153,7 @@ static void test_refused_before_a_request(void **state)
 		 "exclude"},
 		{{"audit", "review", "list", "-o", "csv"}, "csv"},
 	};
-	const fake_step_t none[] = {END};
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		fake_kms_script(none);
-		SCOPED(ran_free) ran_t r = fake_kms_run(rows[i].args);
-		if (r.e != KMS_E_INVALID || strstr(r.why.text, rows[i].says) == NULL)
-			fail_msg("row %zu: %d %s", i, (int)r.e, r.why.text);
-	}
+	assert_refused_before_a_request(rows, sizeof rows / sizeof *rows);
 }
 
 int main(void)
