@@ -153,12 +153,7 @@ static kms_err_t request(cli_t *c, diag_t *why)
 /* --- looking --- */
 
 static const conf_setting_t find_flags[] = {
-	{.key = "limit",
-	 .type = CONF_NUMBER,
-	 .min = 1,
-	 .max = 1000000000,
-	 .arg = "N",
-	 .help = "at most N rows (all)"},
+	LIST_LIMIT_FLAG,
 	{.key = "state",
 	 .type = CONF_TEXT,
 	 .max = 20,

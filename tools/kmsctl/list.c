@@ -6,12 +6,7 @@
 #include <stdlib.h>
 
 const conf_setting_t list_flags[] = {
-	{.key = "limit",
-	 .type = CONF_NUMBER,
-	 .min = 1,
-	 .max = 1000000000,
-	 .arg = "N",
-	 .help = "at most N rows (all)"},
+	LIST_LIMIT_FLAG,
 };
 const size_t list_n_flags = COUNT(list_flags);
 

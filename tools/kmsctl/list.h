@@ -9,6 +9,13 @@
 #define LIST_PAGE     200U /* so many of the largest events (64 KiB) fit into the client's 16 MiB */
 #define CURSOR_CAP    512U
 
+/* --limit, a row of a command's flags */
+#define LIST_LIMIT_FLAG                                                                                      \
+	{                                                                                                    \
+		.key = "limit", .type = CONF_NUMBER, .min = 1, .max = 1000000000, .arg = "N",                \
+		.help = "at most N rows (all)"                                                               \
+	}
+
 /* Appends &key=value, percent-encoded; a NULL value appends nothing. */
 void query_add(buf_t *q, const char *key, const char *value);
 void query_add_number(buf_t *q, const char *key, int64_t value);

@@ -583,3 +583,17 @@ void raw_put(fixture_t *f, store_table_t table, const char *key, span_t value)
 	MUST(store_put(t, table, span_str(key), value));
 	MUST(store_commit(t));
 }
+
+int fixture_setup(void **state)
+{
+	fixture_t *f = fixture_new(FIXTURE_KEYFILE);
+	make_service(f, "acme", "db");
+	*state = f;
+	return 0;
+}
+
+int fixture_teardown(void **state)
+{
+	fixture_free(*state);
+	return 0;
+}

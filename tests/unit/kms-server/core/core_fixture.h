@@ -51,6 +51,9 @@ typedef enum fixture_seal { FIXTURE_KEYFILE, FIXTURE_SHAMIR } fixture_seal_t;
 /* Initialised and started; a Shamir seal is still closed. */
 fixture_t *fixture_new(fixture_seal_t seal);
 void fixture_free(fixture_t *f);
+/* For cmocka: a fixture sealed by a key file, with the service acme/db; and its end. */
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
 /* For tests of the start itself: what core_start says. */
 KMS_MUST fixture_start(fixture_t *f, diag_t *why);
 void fixture_stop(fixture_t *f);

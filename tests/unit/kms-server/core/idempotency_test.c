@@ -1,20 +1,6 @@
 #include "common/base/scope.h"
 #include "tests/unit/kms-server/core/core_fixture.h"
 
-static int setup(void **state)
-{
-	fixture_t *f = fixture_new(FIXTURE_KEYFILE);
-	make_service(f, "acme", "db");
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fixture_free(*state);
-	return 0;
-}
-
 #define CREATE "{\"customer\":\"acme\",\"ticket\":\"T-1\"}"
 
 static answer_t create(fixture_t *f, int status, const caller_t *who, const char *body, const char *key)
@@ -146,7 +132,7 @@ static void test_tokens_and_secrets_are_not_kept(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_replay),
 		T(test_mismatch),

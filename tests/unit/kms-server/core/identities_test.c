@@ -12,12 +12,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	fixture_free(*state);
-	return 0;
-}
-
 /* --- invitation and enrolment --- */
 
 typedef struct invitation {
@@ -378,7 +372,7 @@ static void test_last_seen(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_enrolment),
 		T(test_tokens_that_do_not_hold),

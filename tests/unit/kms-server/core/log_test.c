@@ -11,12 +11,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	fixture_free(*state);
-	return 0;
-}
-
 typedef struct chain {
 	char name[NAME_CAP];
 	int64_t sequence, last;
@@ -229,7 +223,7 @@ static void test_origins_and_epochs(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_chains),
 		T(test_nodes_write_into_their_own_chain),

@@ -4,20 +4,6 @@
 #include "common/proto/token.h"
 #include "tests/unit/kms-server/core/core_fixture.h"
 
-static int setup(void **state)
-{
-	fixture_t *f = fixture_new(FIXTURE_KEYFILE);
-	make_service(f, "acme", "db");
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fixture_free(*state);
-	return 0;
-}
-
 /* --- invitation and enrolment --- */
 
 typedef struct invitation {
@@ -509,7 +495,7 @@ static void test_bootstrap_ends_with_a_group(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_enrolment),
 		T(test_the_certificate_is_the_invited_ones),

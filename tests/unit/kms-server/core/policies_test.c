@@ -3,20 +3,6 @@
 #include "common/base/scope.h"
 #include "tests/unit/kms-server/core/core_fixture.h"
 
-static int setup(void **state)
-{
-	fixture_t *f = fixture_new(FIXTURE_KEYFILE);
-	make_service(f, "acme", "db");
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	fixture_free(*state);
-	return 0;
-}
-
 #define DOC(statements) "{\"version\":1,\"statements\":[" statements "]}"
 #define NO_CUSTOMERS                                                                                         \
 	"{\"name\":\"no-customers\",\"effect\":\"deny\",\"principals\":[\"operator:*\"],"                    \
@@ -422,7 +408,7 @@ static void test_a_third_person_is_enough(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_list),
 		T(test_versions),

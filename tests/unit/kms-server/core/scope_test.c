@@ -10,12 +10,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	fixture_free(*state);
-	return 0;
-}
-
 /* Both customers have the same: a node, its volume, a maintenance event. */
 static void two_customers(fixture_t *f)
 {
@@ -237,7 +231,7 @@ static void test_the_limit_stays(void **state)
 
 int main(void)
 {
-#define T(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define T(t) cmocka_unit_test_setup_teardown(t, setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_every_operation),   T(test_refusals_name_their_statement),
 		T(test_list_of_customers), T(test_making_refusals),

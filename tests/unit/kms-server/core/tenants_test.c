@@ -7,12 +7,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	fixture_free(*state);
-	return 0;
-}
-
 static void test_create_and_read(void **state)
 {
 	fixture_t *f = *state;
@@ -144,7 +138,7 @@ static void test_prefixes_are_whole_names(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_create_and_read),
 		T(test_refusals),
