@@ -153,6 +153,25 @@ static kms_err_t name_is_free(op_t *op, bool invited_too)
 			   op->rq->name, identity_state_name(old.state));
 }
 
+/* With one key under two names, one person would approve as two. A revoked one's key counts too: whoever had
+ * it may have it still. */
+static kms_err_t key_is_free(op_t *op, const char *name, const uint8_t spki[SPKI_HASH_LEN])
+{
+	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
+	span_t key = {0}, value = {0};
+	kms_err_t e = KMS_OK;
+	KMS_TRY(store_seek(op->txn, STORE_OPERATORS, span_of(NULL, 0), STORE_UP, &c));
+	while ((e = store_next(c, &key, &value)) == KMS_OK) {
+		operator_rec_t o;
+		KMS_TRY(record_decode_operator(op->mac, key, value, &o));
+		if (o.serial[0] != '\0' && !span_eq(key, span_str(name)) &&
+		    memcmp(o.spki, spki, SPKI_HASH_LEN) == 0)
+			return op_conflict(op, "This key is or was another operator's: each person makes a "
+					       "key of their own, and makes a new one for a new name.");
+	}
+	return e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
 /* Writes the record of somebody who may act from now on. */
 static kms_err_t put_active(op_t *op, const char *name, const operator_rec_t *rec)
 {
@@ -175,6 +194,7 @@ kms_err_t op_operator_put(op_t *op)
 	KMS_TRY(read_person(op, &b, &rec));
 	KMS_TRY(name_is_free(op, false));
 	KMS_TRY(certify_check_csr(op, span_str(b.csr), rec.spki));
+	KMS_TRY(key_is_free(op, op->rq->name, rec.spki));
 	KMS_TRY(certify(op, span_str(b.csr), OPERATOR_LIFE_MS, 201, &id));
 	memcpy(rec.serial, id.serial, sizeof rec.serial);
 	rec.not_after_ms = id.not_after_ms;
@@ -237,6 +257,7 @@ static kms_err_t enroll(op_t *op, const enroll_body_t *b)
 	op->actor_type = "operator";
 	memcpy(id.operator_name, b->name, NAME_CAP);
 	KMS_TRY(certify_check_csr(op, span_str(b->csr), rec.spki));
+	KMS_TRY(key_is_free(op, b->name, rec.spki));
 	KMS_TRY(certify(op, span_str(b->csr), OPERATOR_LIFE_MS, 201, &id));
 	rec.state = IDENTITY_ACTIVE;
 	memset(rec.token_hash, 0, sizeof rec.token_hash);

@@ -122,6 +122,31 @@ static void test_the_certificate_is_the_invited_ones(void **state)
 	fixture_refused(f, 403, "identity-revoked", &(ask_t){.op = OP_MAINT_LIST, .who = &borrowed});
 }
 
+/* Else one person could approve as two. A revoked one's key is not taken by others either. */
+static void test_one_key_is_one_person(void **state)
+{
+	fixture_t *f = *state;
+	SCOPED(invitation_free) invitation_t eve = invite(f, "//eve", NULL);
+	SCOPED(invitation_free) invitation_t mary = invite(f, "//mary", NULL);
+	assert_int_equal(enroll(f, &eve, "eve"), 201);
+	buf_free(&mary.csr);
+	mary.csr = eve.csr;
+	eve.csr = (buf_t)BUF_INIT;
+	SCOPED(json_freep) json_t *j = json_pack("{s:s}", "csr", (const char *)mary.csr.p);
+	SCOPED(freep) char *put = json_dumps(j, 0);
+	assert_non_null(put);
+	assert_int_equal(enroll(f, &mary, "mary"), 409);
+	fixture_refused(f, 409, "conflict", &(ask_t){.op = OP_OPERATOR_PUT, .path = "//bob", .body = put});
+	fixture_must(f, 200, &(ask_t){.op = OP_OPERATOR_REVOKE, .path = "//eve"});
+	assert_int_equal(enroll(f, &mary, "mary"), 409);
+	fixture_refused(f, 409, "conflict", &(ask_t){.op = OP_OPERATOR_PUT, .path = "//bob", .body = put});
+	fixture_must(f, 201, &(ask_t){.op = OP_OPERATOR_PUT, .path = "//eve", .body = put});
+	/* the token was not used up */
+	buf_free(&mary.csr);
+	new_csr(&mary.csr);
+	assert_int_equal(enroll(f, &mary, "mary"), 201);
+}
+
 static void test_tokens_that_do_not_hold(void **state)
 {
 	fixture_t *f = *state;
@@ -499,6 +524,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_enrolment),
 		T(test_the_certificate_is_the_invited_ones),
+		T(test_one_key_is_one_person),
 		T(test_tokens_that_do_not_hold),
 		T(test_revocation_takes_the_invitation_too),
 		T(test_who_enrols),
