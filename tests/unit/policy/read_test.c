@@ -41,7 +41,7 @@ static void test_depth(void **state)
 			SCOPED(json_freep) json_t *v = nested(depth, array != 0);
 			policy_error_t why = {0};
 			read_t r = {.why = &why};
-			assert_int_equal((array != 0 ? read_array : read_inner)(&r, v, NULL), KMS_E_INVALID);
+			assert_int_equal((array != 0 ? read_array : read_inner)(&r, v, &why), KMS_E_INVALID);
 			assert_non_null(strstr(why.why.text, array == 0 && depth > 3 ? LONG_NAME "." LONG_NAME
 							     : depth <= READ_DEPTH   ? "is the bottom"
 										     : "nested too deep"));
@@ -80,7 +80,7 @@ static void test_many_names(void **state)
 	SCOPED(json_freep) json_t *v = json_pack("{s:i}", "x\n", 1);
 	policy_error_t why = {0};
 	read_t r = {.why = &why};
-	assert_int_equal(read_object(&r, v, fields, COUNT(fields), NULL), KMS_E_INVALID);
+	assert_int_equal(read_object(&r, v, fields, COUNT(fields), &why), KMS_E_INVALID);
 	assert_non_null(strstr(why.why.text, "x?: \"x?\" is not known here: there is " LONG_NAME "1"));
 	assert_null(strstr(why.why.text, LONG_NAME "6"));
 	assert_int_equal(r.depth, 0);
