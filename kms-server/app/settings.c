@@ -47,6 +47,8 @@ static const conf_setting_t table[] = {
 	{"review-release", NULL, CONF_NUMBER, 1, 365, "7", "DAYS",
 	 "likewise a secret released to a person, and a suspension"},
 	{"review-denied", NULL, CONF_NUMBER, 1, 365, "14", "DAYS", "likewise an attempt that was denied"},
+	{"recertify", NULL, CONF_NUMBER, 1, 3650, "90", "DAYS",
+	 "how long a person's access is good until somebody else confirms it"},
 	{"export-file", NULL, CONF_TEXT, 0, 512, NULL, "PATH", "a file of events, one JSON object a line"},
 	{"export-file-size", NULL, CONF_NUMBER, 1, 65536, "100", "MIB",
 	 "it is rotated when it reaches this size"},

@@ -275,6 +275,7 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 			    .review_days = {.break_glass = (uint32_t)conf_number(conf, "review-break-glass"),
 					    .release = (uint32_t)conf_number(conf, "review-release"),
 					    .denied = (uint32_t)conf_number(conf, "review-denied")},
+			    .recertify_days = (uint32_t)conf_number(conf, "recertify"),
 			    .witness_alert = (uint64_t)conf_number(conf, "witness-lag-alert"),
 			    .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
 			    .commit_each = conf_bool(conf, "commit-each"),

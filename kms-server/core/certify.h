@@ -7,7 +7,6 @@
 
 #define NODE_LIFE_MS       (INT64_C(90) * 24 * 3600 * 1000)
 #define OPERATOR_LIFE_MS   (INT64_C(365) * 24 * 3600 * 1000)
-#define RECERTIFY_MS       (INT64_C(90) * 24 * 3600 * 1000)
 #define CSR_CAP            4096U
 #define TOKEN_TTL_MIN_S    60
 #define TOKEN_TTL_MAX_S    604800

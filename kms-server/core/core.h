@@ -117,6 +117,7 @@ typedef struct core_options {
 				   never */
 	networks_t operator_networks; /* where operators may come from; none: anywhere */
 	core_review_days_t review_days;
+	uint32_t recertify_days; /* how long an access is good until somebody confirms it; 0: 90 */
 } core_options_t;
 
 /* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database),

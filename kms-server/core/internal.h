@@ -116,6 +116,7 @@ struct core {
 	uint64_t witness_alert;
 	bool told_behind; /* the committer's */
 	core_review_days_t review_days;
+	int64_t recertify_ms;
 	/* the committer's; policy_store.c */
 	policy_t *policy;
 	uint8_t policy_tag[POLICY_TAG_LEN];

@@ -15,20 +15,22 @@ static json_t *names_json(const char (*names)[NAME_CAP], size_t n)
 }
 
 /* When somebody must say again that this access is needed; 0: never more. */
-static int64_t recertify_by(const operator_rec_t *o)
+static int64_t recertify_by(const core_t *c, const operator_rec_t *o)
 {
 	int64_t since = o->recertified_ms > o->created_ms ? o->recertified_ms : o->created_ms;
-	return o->state == IDENTITY_REVOKED ? 0 : since + RECERTIFY_MS;
+	return o->state == IDENTITY_REVOKED ? 0 : since + c->recertify_ms;
 }
 
-static bool is_due(const operator_rec_t *o, int64_t now_ms)
+static bool is_due(const core_t *c, const operator_rec_t *o, int64_t now_ms)
 {
-	return o->state != IDENTITY_REVOKED && now_ms >= recertify_by(o);
+	return o->state != IDENTITY_REVOKED && now_ms >= recertify_by(c, o);
 }
 
 /* What enrolment brings is null before; customers null: all. */
-static json_t *operator_json(const char *name, const operator_rec_t *o, int64_t now_ms)
+static json_t *operator_json(const op_t *op, const char *name, const operator_rec_t *o)
 {
+	const core_t *c = op->core;
+	int64_t now_ms = op->now_ms;
 	bool has_key = o->serial[0] != '\0';
 	return json_pack(
 		"{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:b, s:b}", "operator",
@@ -40,13 +42,13 @@ static json_t *operator_json(const char *name, const operator_rec_t *o, int64_t 
 		(json_int_t)o->created_ms, "not_after_ms", op_time_json(o->not_after_ms), "last_seen_ms",
 		op_time_json(o->last_seen_ms), "recertified_ms", op_time_json(o->recertified_ms),
 		"recertified_by", o->recertified_ms != 0 ? json_string(o->recertified_by) : json_null(),
-		"recertify_by_ms", op_time_json(recertify_by(o)), "recertification_due", is_due(o, now_ms),
-		"invitation_open", o->token_expires_ms > now_ms);
+		"recertify_by_ms", op_time_json(recertify_by(c, o)), "recertification_due",
+		is_due(c, o, now_ms), "invitation_open", o->token_expires_ms > now_ms);
 }
 
 static kms_err_t answer_operator(op_t *op, const operator_rec_t *rec)
 {
-	return op_answer(op, 200, operator_json(op->rq->name, rec, op->now_ms));
+	return op_answer(op, 200, operator_json(op, op->rq->name, rec));
 }
 
 /* --- what a body says of a person --- */
@@ -178,7 +180,7 @@ static kms_err_t put_active(op_t *op, const char *name, const operator_rec_t *re
 	op->wrote = true;
 	KMS_TRY(record_put_operator(op->txn, op->mac, name, rec));
 	KMS_TRY(bootstrap_settle(op->core, op->txn, op->mac, op->now_ms));
-	SCOPED(json_freep) json_t *about = operator_json(name, rec, op->now_ms);
+	SCOPED(json_freep) json_t *about = operator_json(op, name, rec);
 	return json_object_update(op->answer, about) == 0 ? KMS_OK : KMS_E_NOMEM;
 }
 
@@ -223,7 +225,7 @@ kms_err_t op_operator_invite(op_t *op)
 	KMS_TRY(op_answer(
 		op, 201,
 		json_pack("{s:s, s:I}", "token", token, "expires_ms", (json_int_t)rec.token_expires_ms)));
-	SCOPED(json_freep) json_t *about = operator_json(op->rq->name, &rec, op->now_ms);
+	SCOPED(json_freep) json_t *about = operator_json(op, op->rq->name, &rec);
 	return json_object_update(op->answer, about) == 0 ? KMS_OK : KMS_E_NOMEM;
 }
 
@@ -295,11 +297,10 @@ static kms_err_t operator_item(op_t *op, json_t *items, span_t key, span_t value
 	operator_rec_t rec;
 	char name[NAME_CAP];
 	KMS_TRY(record_decode_operator(op->mac, key, value, &rec));
-	if (op_query(op, "due") != NULL && !is_due(&rec, op->now_ms))
+	if (op_query(op, "due") != NULL && !is_due(op->core, &rec, op->now_ms))
 		return KMS_OK;
 	(void)snprintf(name, sizeof name, "%.*s", (int)key.n, (const char *)key.p);
-	return json_array_append_new(items, operator_json(name, &rec, op->now_ms)) == 0 ? KMS_OK
-											: KMS_E_NOMEM;
+	return json_array_append_new(items, operator_json(op, name, &rec)) == 0 ? KMS_OK : KMS_E_NOMEM;
 }
 
 kms_err_t op_operator_list(op_t *op)

@@ -3,38 +3,10 @@
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/client/client.h"
-#include "common/io/file.h"
+#include "common/client/token_file.h"
 #include "common/proto/json.h"
-#include "common/proto/token.h"
 #include "node-agent/app/agent.h"
 #include "node-agent/app/kms_decode.h"
-
-#include <errno.h>
-
-static kms_err_t read_stdin(buf_t *out, diag_t *why)
-{
-	for (;;) {
-		uint8_t *at = buf_reserve(out, 1024);
-		if (at == NULL)
-			return diag_fail(why, KMS_E_INVALID, "the token on standard input is too long");
-		ssize_t got = read(STDIN_FILENO, at, 1024);
-		out->n -= 1024 - (got > 0 ? (size_t)got : 0);
-		if (got == 0)
-			return KMS_OK;
-		if (got < 0 && errno != EINTR)
-			return diag_fail(why, KMS_E_IO, "standard input: %s", strerror(errno));
-	}
-}
-
-static kms_err_t read_token(const char *file, token_t *out, diag_t *why)
-{
-	SCOPED(buf_free) buf_t text = {.limit = TOKEN_TEXT_MAX + 1024U};
-	if (strcmp(file, "-") == 0)
-		KMS_TRY(read_stdin(&text, why));
-	else
-		KMS_TRY(file_read(file, TOKEN_TEXT_MAX, &text, why));
-	return token_decode(buf_span(&text), out, why);
-}
 
 static kms_err_t request_body(const token_t *t, const secret_t *key, buf_t *out)
 {
@@ -89,7 +61,7 @@ static kms_err_t run_checked(const conf_t *c, state_t *s, token_t *t, diag_t *wh
 		return diag_fail(why, KMS_E_INVALID, "enroll needs --server URL[,URL…]");
 	if (conf_text(c, "token") == NULL)
 		return diag_fail(why, KMS_E_INVALID, "enroll needs --token FILE (\"-\": standard input)");
-	KMS_TRY(read_token(conf_text(c, "token"), t, why));
+	KMS_TRY(token_file_read(conf_text(c, "token"), t, why));
 	if (t->operator_name[0] != '\0')
 		return diag_fail(
 			why, KMS_E_INVALID,

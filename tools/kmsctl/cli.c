@@ -103,16 +103,19 @@ static kms_err_t connect_once(cli_t *c, bool certificate, diag_t *why)
 		return KMS_OK;
 	if (c->addr == NULL)
 		KMS_TRY(want(c, "addr", "KMS_ADDR", "the KMS's address", why));
-	KMS_TRY(want(c, "cacert", "KMS_CACERT", "the deployment's CA", why));
-	if (certificate || conf_setting_text(c->conf, "cert") != NULL ||
-	    conf_setting_text(c->conf, "key") != NULL) {
+	bool enrols = c->ca_pem.n > 0;
+	if (!enrols)
+		KMS_TRY(want(c, "cacert", "KMS_CACERT", "the deployment's CA", why));
+	if (!enrols && (certificate || conf_setting_text(c->conf, "cert") != NULL ||
+			conf_setting_text(c->conf, "key") != NULL)) {
 		KMS_TRY(want(c, "cert", "KMS_CLIENT_CERT", "your certificate", why));
 		KMS_TRY(want(c, "key", "KMS_CLIENT_KEY", "your certificate's key", why));
 	}
 	client_options_t o = {.urls = c->addr != NULL ? c->addr : conf_setting_text(c->conf, "addr"),
-			      .ca_file = conf_setting_text(c->conf, "cacert"),
-			      .cert_file = conf_setting_text(c->conf, "cert"),
-			      .key_file = conf_setting_text(c->conf, "key"),
+			      .ca_file = enrols ? NULL : conf_setting_text(c->conf, "cacert"),
+			      .ca_pem = c->ca_pem,
+			      .cert_file = enrols ? NULL : conf_setting_text(c->conf, "cert"),
+			      .key_file = enrols ? NULL : conf_setting_text(c->conf, "key"),
 			      .proxy = conf_setting_text(c->conf, "proxy"),
 			      .user_agent = "kmsctl/" CLAVIGER_VERSION,
 			      .stop = c->stop};

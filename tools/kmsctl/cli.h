@@ -25,6 +25,7 @@ typedef struct cli {
 	client_t *client; /* made at the first request */
 	const char *
 		addr; /* another server than the setting's, or NULL; borrowed; set before the first request */
+	span_t ca_pem; /* enrolment: trust this, and call without a certificate; borrowed; likewise */
 	const atomic_bool *stop; /* ends a request that waits (client_options_t), or NULL; likewise */
 	cli_format_t format;
 	bool json; /* -o json */

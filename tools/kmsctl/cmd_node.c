@@ -1,13 +1,7 @@
 #include "common/base/scope.h"
-#include "common/io/file.h"
 #include "tools/kmsctl/args.h"
-#include "tools/kmsctl/command.h"
+#include "tools/kmsctl/invitation.h"
 #include "tools/kmsctl/scope.h"
-
-#include <unistd.h>
-
-#define TTL_MIN_S 60
-#define TTL_MAX_S 604800
 
 static const column_t columns[] = {
 	{.title = "NODE", .path = "node"},
@@ -36,17 +30,8 @@ static const column_t invitation[] = {
 };
 
 static const conf_setting_t invite_flags[] = {
-	{.key = "ttl",
-	 .type = CONF_TEXT,
-	 .max = 40,
-	 .arg = "DUR",
-	 .dflt = "1h",
-	 .help = "how long the token is good"},
+	INVITATION_FLAGS,
 	{.key = "replace", .type = CONF_BOOL, .help = "for a node that is enrolled: a new generation of it"},
-	{.key = "out",
-	 .type = CONF_TEXT,
-	 .arg = "FILE",
-	 .help = "write the token there (mode 0600) instead of printing"},
 };
 
 static kms_err_t node_path(const cli_t *c, const char *act, char out[CLI_PATH_CAP], diag_t *why)
@@ -57,51 +42,20 @@ static kms_err_t node_path(const cli_t *c, const char *act, char out[CLI_PATH_CA
 			act);
 }
 
-/* Asked before the invitation is made: afterwards its token would be lost. */
-static kms_err_t out_is_free(const char *file, diag_t *why)
-{
-	if (file != NULL && access(file, F_OK) == 0)
-		return diag_fail(why, KMS_E_INVALID, "--out: %s exists already", file);
-	return KMS_OK;
-}
-
-/* The token opens the way in for whoever reads it: it goes to the file alone, or alone on a line. */
-static kms_err_t give_token(cli_t *c, const char *file, json_t *answer, diag_t *why)
-{
-	SCOPED(buf_free) buf_t line = BUF_INIT;
-	buf_printf(&line, "%s\n", value_text(answer, "token"));
-	if (line.err != KMS_OK)
-		return diag_fail(why, line.err, "not enough memory for the token");
-	if (line.n == 1)
-		return diag_fail(why, KMS_E_IO, "the server's answer has no token");
-	if (file == NULL && c->json)
-		return cli_print_json(c, answer, why);
-	if (file == NULL)
-		return fwrite(line.p, 1, line.n, c->out) == line.n
-			       ? KMS_OK
-			       : diag_fail(why, KMS_E_IO, "cannot write the token: %m");
-	KMS_TRY(file_write(file, buf_span(&line), 0600, FILE_CREATE_ONLY, why));
-	if (json_object_del(answer, "token") != 0)
-		return diag_fail(why, KMS_E_IO, "the server's answer has no token");
-	return cli_print_record(c, invitation, COUNT(invitation), answer, why);
-}
-
 static kms_err_t invite(cli_t *c, diag_t *why)
 {
 	SCOPED(json_freep) json_t *body = NULL;
 	SCOPED(json_freep) json_t *answer = NULL;
 	char path[CLI_PATH_CAP];
 	int64_t ttl = 0;
-	const char *file = conf_text(c->conf, "out");
 	KMS_TRY(node_path(c, ":invite", path, why));
-	KMS_TRY(arg_duration("--ttl", conf_text(c->conf, "ttl"), TTL_MIN_S, TTL_MAX_S, &ttl, why));
-	KMS_TRY(out_is_free(file, why));
+	KMS_TRY(invitation_flags(c, &ttl, why));
 	if (conf_bool(c->conf, "replace"))
 		KMS_TRY(json_build(&body, "{s:I, s:b}", "ttl_s", (json_int_t)ttl, "replace", 1));
 	else
 		KMS_TRY(json_build(&body, "{s:I}", "ttl_s", (json_int_t)ttl));
 	KMS_TRY(cli_request(c, "POST", path, body, &answer, why));
-	KMS_TRY(give_token(c, file, answer, why));
+	KMS_TRY(invitation_give(c, answer, invitation, COUNT(invitation), why));
 	char until[TIME_TEXT_CAP];
 	time_text(value_number(answer, "expires_ms"), until);
 	if (cli_is_terminal(c->err))

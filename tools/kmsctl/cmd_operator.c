@@ -1,20 +1,33 @@
 #include "common/base/scope.h"
 #include "common/crypto/x509.h"
 #include "common/io/file.h"
-#include "tools/kmsctl/command.h"
+#include "tools/kmsctl/args.h"
+#include "tools/kmsctl/cmd_operator_enroll.h"
+#include "tools/kmsctl/invitation.h"
 #include "tools/kmsctl/list.h"
+#include "tools/kmsctl/person.h"
 
 #include <unistd.h>
 
 #define CSR_LIMIT (32U * 1024U)
 
+/* By when somebody else has to say that the access is still needed. */
+static void recertify_format(const json_t *row, buf_t *out)
+{
+	value_format(value_at(row, "recertify_by_ms"), VALUE_TIME, out);
+	if (json_is_true(value_at(row, "recertification_due")))
+		buf_str(out, " DUE");
+}
+
 static const column_t columns[] = {
 	{.title = "OPERATOR", .path = "operator"},
 	{.title = "ROLE", .path = "role"},
+	{.title = "GROUPS", .path = "groups", .kind = VALUE_NAMES},
 	{.title = "STATE", .path = "state"},
 	{.title = "CUSTOMERS", .path = "customers", .kind = VALUE_NAMES},
 	{.title = "CREATED", .path = "created_ms", .kind = VALUE_TIME},
 	{.title = "CERTIFICATE UNTIL", .path = "not_after_ms", .kind = VALUE_TIME},
+	{.title = "RECERTIFY BY", .format = recertify_format},
 	{.title = "LAST SEEN", .path = "last_seen_ms", .kind = VALUE_TIME},
 };
 
@@ -24,16 +37,7 @@ static const conf_setting_t create_flags[] = {
 	 .arg = "FILE",
 	 .help = "certificate request of the operator's own key"},
 	{.key = "new-key", .type = CONF_TEXT, .arg = "FILE", .help = "or make the key there (mode 0600)"},
-	{.key = "role",
-	 .type = CONF_TEXT,
-	 .max = 20,
-	 .arg = "ROLE",
-	 .dflt = "operator",
-	 .help = "admin, operator, approver, reviewer or auditor"},
-	{.key = "customer",
-	 .type = CONF_TEXT,
-	 .arg = "C[,C...]",
-	 .help = "an auditor of these customers only (at most 16)"},
+	PERSON_FLAGS("operator"),
 	{.key = "out", .type = CONF_TEXT, .arg = "FILE", .help = "where the certificate goes"},
 };
 
@@ -44,50 +48,13 @@ static kms_err_t operator_path(const cli_t *c, const char *act, char out[CLI_PAT
 	return cli_path(out, why, "/v1/operators/%s%s", name, act);
 }
 
-static kms_err_t check_role(const char *role, diag_t *why)
-{
-	static const char *const roles[] = {"admin", "operator", "approver", "reviewer", "auditor"};
-	for (size_t i = 0; i < COUNT(roles); i++)
-		if (strcmp(role, roles[i]) == 0)
-			return KMS_OK;
-	return diag_fail(why, KMS_E_INVALID,
-			 "--role is admin, operator, approver, reviewer or auditor, not \"%.20s\"", role);
-}
-
-/* The names of --customer as the body's "customers". */
-static kms_err_t customers_of(const char *text, json_t *list, diag_t *why)
-{
-	for (const char *at = text;; at++) {
-		char name[NAME_CAP];
-		size_t n = strcspn(at, ",");
-		if (name_parse("--customer", span_of(at, n), name, why) != KMS_OK)
-			return KMS_E_INVALID;
-		if (json_array_append_new(list, json_string(name)) != 0)
-			return diag_fail(why, KMS_E_NOMEM, "no memory");
-		at += n;
-		if (*at == '\0')
-			return KMS_OK;
-	}
-}
-
-/* Before a key is made for nothing. */
-static kms_err_t check_customers(const char *text, diag_t *why)
-{
-	SCOPED(json_freep) json_t *list = json_array();
-	return customers_of(text, list, why);
-}
-
 static kms_err_t check_flags(const cli_t *c, diag_t *why)
 {
 	const char *csr = conf_text(c->conf, "csr");
 	const char *key = conf_text(c->conf, "new-key");
 	const char *out = conf_text(c->conf, "out");
-	const char *customers = conf_text(c->conf, "customer");
-	KMS_TRY(check_role(conf_text(c->conf, "role"), why));
-	if (customers != NULL && strcmp(conf_text(c->conf, "role"), "auditor") != 0)
-		return diag_fail(why, KMS_E_INVALID, "--customer goes with --role auditor only");
-	if (customers != NULL)
-		KMS_TRY(check_customers(customers, why));
+	SCOPED(json_freep) json_t *body = json_object();
+	KMS_TRY(person_body(c, false, body, why)); /* before a key is made for nothing */
 	if ((csr == NULL) == (key == NULL))
 		return diag_fail(why, KMS_E_INVALID, "give one of --csr FILE and --new-key FILE");
 	if (out == NULL)
@@ -96,22 +63,6 @@ static kms_err_t check_flags(const cli_t *c, diag_t *why)
 		return diag_fail(why, KMS_E_INVALID, "--out: %s exists already", out);
 	if (key != NULL && strcmp(key, out) == 0)
 		return diag_fail(why, KMS_E_INVALID, "--new-key and --out name the same file");
-	return KMS_OK;
-}
-
-static kms_err_t make_body(const cli_t *c, const char *csr, json_t **out, diag_t *why)
-{
-	SCOPED(json_freep) json_t *body = NULL;
-	const char *customers = conf_text(c->conf, "customer");
-	if (json_build(&body, "{s:s, s:s}", "csr", csr, "role", conf_text(c->conf, "role")) != KMS_OK)
-		return diag_fail(why, KMS_E_INVALID, "the certificate request is not text");
-	if (customers != NULL) {
-		json_t *list = json_array();
-		if (json_object_set_new(body, "customers", list) != 0)
-			return diag_fail(why, KMS_E_NOMEM, "no memory");
-		KMS_TRY(customers_of(customers, list, why));
-	}
-	*out = TAKE(body);
 	return KMS_OK;
 }
 
@@ -131,7 +82,9 @@ static kms_err_t issue(cli_t *c, const char *path, buf_t *csr, diag_t *why)
 	SCOPED(json_freep) json_t *answer = NULL;
 	const char *text = NULL;
 	KMS_TRY(buf_cstr(csr, &text));
-	KMS_TRY(make_body(c, text, &body, why));
+	if (json_build(&body, "{s:s}", "csr", text) != KMS_OK)
+		return diag_fail(why, KMS_E_INVALID, "the certificate request is not text");
+	KMS_TRY(person_body(c, false, body, why));
 	KMS_TRY(cli_request(c, "PUT", path, body, &answer, why));
 	span_t pem = span_str(value_text(answer, "certificate"));
 	if (pem.n == 0)
@@ -165,7 +118,50 @@ static kms_err_t create(cli_t *c, diag_t *why)
 
 static kms_err_t list(cli_t *c, diag_t *why)
 {
-	return list_print(c, "/v1/operators", columns, COUNT(columns), why);
+	return list_print_query(c, "/v1/operators", conf_bool(c->conf, "due") ? "&due=true" : NULL, columns,
+				COUNT(columns), why);
+}
+
+static const column_t invited[] = {
+	{.title = "OPERATOR", .path = "operator"},
+	{.title = "ROLE", .path = "role"},
+	{.title = "GROUPS", .path = "groups", .kind = VALUE_NAMES},
+	{.title = "CUSTOMERS", .path = "customers", .kind = VALUE_NAMES},
+	{.title = "EXPIRES", .path = "expires_ms", .kind = VALUE_TIME},
+};
+
+static kms_err_t invite(cli_t *c, diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = NULL;
+	SCOPED(json_freep) json_t *answer = NULL;
+	char path[CLI_PATH_CAP], until[TIME_TEXT_CAP];
+	int64_t ttl = 0;
+	KMS_TRY(operator_path(c, ":invite", path, why));
+	KMS_TRY(invitation_flags(c, &ttl, why));
+	KMS_TRY(json_build(&body, "{s:I}", "ttl_s", (json_int_t)ttl));
+	KMS_TRY(person_body(c, false, body, why));
+	KMS_TRY(cli_request(c, "POST", path, body, &answer, why));
+	KMS_TRY(invitation_give(c, answer, invited, COUNT(invited), why));
+	time_text(value_number(answer, "expires_ms"), until);
+	if (cli_is_terminal(c->err))
+		(void)fprintf(c->err,
+			      "They, on their own machine, before %s: kmsctl operator enroll --addr %s "
+			      "--token FILE --out DIR\n",
+			      until, conf_text(c->conf, "addr"));
+	return KMS_OK;
+}
+
+static kms_err_t update(cli_t *c, diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = json_object();
+	char path[CLI_PATH_CAP];
+	KMS_TRY(operator_path(c, ":update", path, why));
+	KMS_TRY(person_body(c, true, body, why));
+	if (json_object_size(body) == 0)
+		return diag_fail(
+			why, KMS_E_INVALID,
+			"say what changes: --role, --group, --no-groups, --customer or --all-customers");
+	return cli_show(c, "POST", path, body, columns, COUNT(columns), why);
 }
 
 static kms_err_t act(cli_t *c, const char *method, const char *verb, diag_t *why)
@@ -195,9 +191,34 @@ static kms_err_t resume(cli_t *c, diag_t *why)
 	return act(c, "POST", ":resume", why);
 }
 
+static kms_err_t recertify(cli_t *c, diag_t *why)
+{
+	return act(c, "POST", ":recertify", why);
+}
+
+static const conf_setting_t invite_flags[] = {PERSON_FLAGS("operator"), INVITATION_FLAGS};
+
+static const conf_setting_t update_flags[] = {
+	PERSON_FLAGS(NULL),
+	{.key = "no-groups", .type = CONF_BOOL, .help = "of no group any more"},
+	{.key = "all-customers", .type = CONF_BOOL, .help = "an auditor of all customers"},
+};
+
+static const conf_setting_t find_flags[] = {
+	LIST_LIMIT_FLAG,
+	{.key = "due", .type = CONF_BOOL, .help = "only those whose access somebody has to confirm now"},
+};
+
 static const command_t commands[] = {
+	{"invite", "NAME", "a token with which a person gets a certificate for a key of their own", 1, 1,
+	 invite_flags, COUNT(invite_flags), invite},
+	{"enroll", "", "make a key and get your certificate for a token", 0, 0, operator_enroll_flags,
+	 OPERATOR_ENROLL_FLAGS, operator_enroll},
 	{"create", "NAME", "certify a person's key", 1, 1, create_flags, COUNT(create_flags), create},
-	{"list", "", "all operators", 0, 0, list_flags, 1, list},
+	{"list", "", "all operators", 0, 0, find_flags, COUNT(find_flags), list},
+	{"update", "NAME", "another role, other groups or customers, from the next request on", 1, 1,
+	 update_flags, COUNT(update_flags), update},
+	{"recertify", "NAME", "say that somebody else's access is still needed", 1, 1, NULL, 0, recertify},
 	{"show", "NAME", "one operator", 1, 1, NULL, 0, show},
 	{"revoke", "NAME", "end an operator's certificate for good", 1, 1, NULL, 0, revoke_operator},
 	{"suspend", "NAME", "refuse an operator until resumed", 1, 1, NULL, 0, suspend},

@@ -142,8 +142,14 @@ uint64_t list_limit(const cli_t *c)
 
 kms_err_t list_print(cli_t *c, const char *path, const column_t *columns, size_t n, diag_t *why)
 {
+	return list_print_query(c, path, NULL, columns, n, why);
+}
+
+kms_err_t list_print_query(cli_t *c, const char *path, const char *query, const column_t *columns, size_t n,
+			   diag_t *why)
+{
 	list_out_t l;
-	page_walk_t w = {.cli = c, .path = path, .key = "items", .left = list_limit(c)};
+	page_walk_t w = {.cli = c, .path = path, .query = query, .key = "items", .left = list_limit(c)};
 	KMS_TRY(list_begin(&l, c, "items", columns, n, why));
 	KMS_TRY(page_walk(&w, list_rows, &l, why));
 	return list_end(&l, w.cursor, why);

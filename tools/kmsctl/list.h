@@ -56,5 +56,8 @@ extern const conf_setting_t list_flags[];
 extern const size_t list_n_flags;
 uint64_t list_limit(const cli_t *c);
 KMS_MUST list_print(cli_t *c, const char *path, const column_t *columns, size_t n, diag_t *why);
+/* query: of query_add, or NULL. */
+KMS_MUST list_print_query(cli_t *c, const char *path, const char *query, const column_t *columns, size_t n,
+			  diag_t *why);
 
 #endif

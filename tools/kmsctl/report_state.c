@@ -7,8 +7,6 @@
 
 #include <inttypes.h>
 
-#define RECERTIFY_MS (INT64_C(365) * 24 * 3600 * 1000)
-
 typedef struct gathering {
 	report_t *r;
 	json_t *rows;
@@ -226,14 +224,12 @@ static kms_err_t take_people(void *ctx, const json_t *rows, diag_t *why)
 		const char *name = value_text(p, "operator");
 		if (!acted(g->r, name))
 			continue;
-		int64_t since = value_number(p, "recertified_ms");
-		since = since > 0 ? since : value_number(p, "created_ms");
 		bool active = strcmp(value_text(p, "state"), "active") == 0;
 		json_t *row = json_pack("{s:s, s:s, s:s, s:O?, s:O?, s:b}", "operator", name, "role",
 					value_text(p, "role"), "state", value_text(p, "state"), "created_ms",
 					json_object_get(p, "created_ms"), "recertified_ms",
 					json_object_get(p, "recertified_ms"), "recertification_overdue",
-					active && g->r->now_ms - since > RECERTIFY_MS);
+					active && json_is_true(json_object_get(p, "recertification_due")));
 		KMS_TRY(put_row(g, row, why));
 	}
 	return KMS_OK;

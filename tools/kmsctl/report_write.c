@@ -176,7 +176,7 @@ static const part_t parts[] = {
 	{"Overdue", "Reviews past their deadline.", "overdue.reviews", review_columns, COUNT(review_columns)},
 	{"Rotations overdue", "Volumes whose secret is older than the limit.", "overdue.rotations",
 	 volume_columns, COUNT(volume_columns)},
-	{"Recertifications overdue", "People whose access nobody has confirmed for a year.",
+	{"Recertifications overdue", "People whose access nobody has confirmed in time.",
 	 "overdue.recertifications", people_columns, COUNT(people_columns)},
 	{"Accesses",
 	 "What people did, what was refused, and what happened under grants, to reviews and to keys.",

@@ -166,10 +166,11 @@ static int lists(const server_t *s, const char *path, buf_t *body)
 			"\"secrets\":[{\"state\":\"active\"},{\"state\":\"destroyed\"},"
 			"{\"state\":\"destroyed\"}]}]}");
 	} else if (strncmp(path, "/v1/operators?", 14) == 0) {
-		buf_str(body, "{\"items\":[{\"operator\":\"bob\",\"role\":\"operator\",\"state\":\"active\","
-			      "\"created_ms\":1600000000000,\"recertified_ms\":null},"
-			      "{\"operator\":\"idle-of-others\",\"role\":\"operator\",\"state\":\"active\","
-			      "\"created_ms\":1}]}");
+		buf_str(body,
+			"{\"items\":[{\"operator\":\"bob\",\"role\":\"operator\",\"state\":\"active\","
+			"\"created_ms\":1600000000000,\"recertified_ms\":null,\"recertification_due\":true},"
+			"{\"operator\":\"idle-of-others\",\"role\":\"operator\",\"state\":\"active\","
+			"\"created_ms\":1}]}");
 	} else {
 		fail_msg("asked %s", path);
 	}
