@@ -410,6 +410,11 @@ static kms_err_t read_asked(op_t *op, const ask_body_t *b, grant_rec_t *g)
 				 a->name);
 	(void)snprintf(g->action, sizeof g->action, "%s", a->name);
 	KMS_TRY(read_nodes(op, b->nodes, a, g));
+	if (strcmp(a->name, core_op_info(OP_VOLUME_ASSIGN)->action) == 0 && b->body == NULL &&
+	    g->n_nodes == 0)
+		return bad(op,
+			   "Say where the volume goes, so that it can be approved: body (what the act will "
+			   "send), or nodes (among which it may be moved).");
 	KMS_TRY(read_resource(op, b->resource, a, g));
 	(void)snprintf(g->requester, sizeof g->requester, "%s", op->actor);
 	(void)snprintf(g->requester_ip, sizeof g->requester_ip, "%s", op->rq->caller.ip);

@@ -54,8 +54,10 @@ static const struct {
 	 400, "bad-request", "what turns the direction of writing"},
 	{0, "{\"action\":\"node.invite\",\"resource\":\"acme/none/n9\",\"reason\":\"r\"}", 404, "not-found",
 	 "no such service"},
-	{0, "{\"action\":\"volume.assign\",\"resource\":\"acme/db/none\",\"reason\":\"r\"}", 404, "not-found",
+	{0, "{\"action\":\"volume.delete\",\"resource\":\"acme/db/none\",\"reason\":\"r\"}", 404, "not-found",
 	 "no such volume"},
+	{0, "{\"action\":\"volume.assign\",\"resource\":\"acme/db/v1\",\"reason\":\"r\"}", 400, "bad-request",
+	 "a volume that goes nobody knows where"},
 	{0,
 	 "{\"action\":\"node.invite\",\"resource\":\"acme/db/"
 	 "n9\",\"reason\":\"r\",\"maintenance\":\"m-1\"}",
