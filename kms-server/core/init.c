@@ -6,6 +6,7 @@
 #include "common/crypto/wrap.h"
 #include "kms-server/core/keyring.h"
 #include "kms-server/core/log.h"
+#include "kms-server/core/policy_store.h"
 #include "kms-server/core/records.h"
 
 #include <stdio.h>
@@ -71,6 +72,7 @@ static kms_err_t put_operator(store_txn_t *t, const secret_t *root, const core_i
 	memcpy(rec.serial, id.serial, sizeof rec.serial);
 	rec.not_after_ms = id.not_after_ms;
 	KMS_TRY(keyring_derive_mac(root, &mac));
+	KMS_TRY(policy_store_tag(t, mac));
 	return record_put_operator(t, mac, o->operator_name, &rec);
 }
 

@@ -17,7 +17,7 @@
 
 #define KEY_CAP        (5U * NAME_CAP) /* the longest key of any table, as text */
 #define RELEASE_MAX    256U
-#define POLICY_TAG_LEN 16U
+#define POLICY_TAG_LEN 48U /* policy_store.c */
 /* requests a second of one identity, and at once */
 #define CORE_BUDGET_RATE  300U
 #define CORE_BUDGET_BURST 1000U

@@ -174,7 +174,7 @@ kms_err_t op_policy_delete(op_t *op)
 			op->rq->name);
 	KMS_TRY(check_change(op, span_of(NULL, 0)));
 	op->wrote = true;
-	KMS_TRY(policy_store_delete(op->txn, op->rq->name));
+	KMS_TRY(policy_store_delete(op->txn, op->mac, op->rq->name));
 	const policy_shipped_t *shipped = policy_shipped_named(op->rq->name);
 	return op_answer(op, 200,
 			 json_pack("{s:s, s:s}", "policy", op->rq->name, "source",

@@ -3,7 +3,10 @@
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
 
-#define TAG_KEY "policy.tag" /* in STORE_META: random bytes, others after each change */
+/* In STORE_META: random bytes, others after each change; and a MAC over them and over which documents are
+ * stored in which version, so that none can be taken away, or put back, unnoticed. */
+#define TAG_KEY    "policy.tag"
+#define RANDOM_LEN (POLICY_TAG_LEN - SHA256_LEN)
 
 const policy_shipped_t *policy_shipped_named(const char *name)
 {
@@ -126,14 +129,54 @@ static kms_err_t read_tag(store_txn_t *t, uint8_t tag[POLICY_TAG_LEN])
 {
 	span_t v = {0};
 	kms_err_t e = store_get(t, STORE_META, span_str(TAG_KEY), &v);
-	memset(tag, 0, POLICY_TAG_LEN);
-	if (e == KMS_E_NOTFOUND)
-		return KMS_OK;
-	KMS_TRY(e);
-	if (v.n != POLICY_TAG_LEN)
+	if (e == KMS_E_NOTFOUND || (e == KMS_OK && v.n != POLICY_TAG_LEN))
 		return KMS_E_INTEGRITY;
+	KMS_TRY(e);
 	memcpy(tag, v.p, v.n);
 	return KMS_OK;
+}
+
+static kms_err_t put_stored(const secret_t *mac, span_t key, span_t value, buf_t *out)
+{
+	policy_rec_t rec;
+	if (memchr(key.p, '@', key.n) != NULL)
+		return KMS_OK;
+	KMS_TRY(record_decode_policy(mac, key, value, &rec));
+	buf_lp(out, key);
+	buf_u32(out, rec.version);
+	return out->err;
+}
+
+/* The tag's second half, for the first and for what is stored. */
+static kms_err_t tag_mac(store_txn_t *t, const secret_t *mac, const uint8_t tag[POLICY_TAG_LEN],
+			 uint8_t out[SHA256_LEN])
+{
+	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
+	SCOPED(buf_free) buf_t list = BUF_INIT;
+	span_t key = {0}, value = {0};
+	kms_err_t e;
+	buf_lp(&list, span_str(TAG_KEY));
+	buf_bytes(&list, span_of(tag, RANDOM_LEN));
+	KMS_TRY(store_seek(t, STORE_POLICIES, span_of(NULL, 0), STORE_UP, &c));
+	while ((e = store_next(c, &key, &value)) == KMS_OK)
+		KMS_TRY(put_stored(mac, key, value, &list));
+	if (e != KMS_E_NOTFOUND)
+		return e;
+	KMS_TRY(list.err);
+	return crypto_hmac_sha256(secret_span(mac), buf_span(&list), out);
+}
+
+static kms_err_t check_tag(store_txn_t *t, const secret_t *mac, const uint8_t tag[POLICY_TAG_LEN],
+			   diag_t *why)
+{
+	uint8_t want[SHA256_LEN];
+	(void)diag_fail(why, KMS_OK, "a policy document failed its integrity check");
+	KMS_TRY(tag_mac(t, mac, tag, want));
+	if (ct_equal(want, tag + RANDOM_LEN, sizeof want))
+		return KMS_OK;
+	return diag_fail(why, KMS_E_INTEGRITY,
+			 "the stored policy documents are not those that were put: one is missing, or an "
+			 "older one is back");
 }
 
 /* A policy that was read while the server was sealed has not been checked: it is read again. */
@@ -146,6 +189,8 @@ kms_err_t policy_store_follow(core_t *c, store_txn_t *t, const secret_t *mac, di
 	if (c->policy != NULL && memcmp(tag, c->policy_tag, sizeof tag) == 0 &&
 	    c->policy_checked == (mac != NULL))
 		return KMS_OK;
+	if (mac != NULL)
+		KMS_TRY(check_tag(t, mac, tag, why));
 	KMS_TRY(policy_store_load(t, mac, NULL, &next, why));
 	policy_freep(&c->policy);
 	c->policy = TAKE(next);
@@ -156,10 +201,11 @@ kms_err_t policy_store_follow(core_t *c, store_txn_t *t, const secret_t *mac, di
 
 /* --- changes --- */
 
-static kms_err_t new_tag(store_txn_t *t)
+kms_err_t policy_store_tag(store_txn_t *t, const secret_t *mac)
 {
 	uint8_t tag[POLICY_TAG_LEN];
-	KMS_TRY(crypto_random(tag, sizeof tag));
+	KMS_TRY(crypto_random(tag, RANDOM_LEN));
+	KMS_TRY(tag_mac(t, mac, tag, tag + RANDOM_LEN));
 	return store_put(t, STORE_META, span_str(TAG_KEY), span_of(tag, sizeof tag));
 }
 
@@ -201,11 +247,11 @@ kms_err_t policy_store_put(store_txn_t *t, const secret_t *mac, const char *name
 	KMS_TRY(record_put_policy(t, mac, name, rec));
 	if (rec->version > POLICY_VERSIONS_KEPT)
 		KMS_TRY(forget_version(t, name, rec->version - POLICY_VERSIONS_KEPT));
-	return new_tag(t);
+	return policy_store_tag(t, mac);
 }
 
-kms_err_t policy_store_delete(store_txn_t *t, const char *name)
+kms_err_t policy_store_delete(store_txn_t *t, const secret_t *mac, const char *name)
 {
 	KMS_TRY(store_del(t, STORE_POLICIES, span_str(name)));
-	return new_tag(t);
+	return policy_store_tag(t, mac);
 }

@@ -29,7 +29,9 @@ const policy_shipped_t *policy_shipped_named(const char *name);
 /* Writes the text as the newest version of the document, or takes the document away; rec has time and who,
  * and gets its version. */
 KMS_MUST policy_store_put(store_txn_t *t, const secret_t *mac, const char *name, policy_rec_t *rec);
-KMS_MUST policy_store_delete(store_txn_t *t, const char *name);
+KMS_MUST policy_store_delete(store_txn_t *t, const secret_t *mac, const char *name);
+/* After each change, and in a new database: which documents are stored. */
+KMS_MUST policy_store_tag(store_txn_t *t, const secret_t *mac);
 /* "NAME@0000000007" */
 void policy_version_key(const char *name, uint32_t version, char out[KEY_CAP]);
 

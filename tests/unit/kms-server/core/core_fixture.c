@@ -572,7 +572,7 @@ void raw_get(fixture_t *f, store_table_t table, const char *key, buf_t *out)
 	MUST(out->err);
 }
 
-void raw_put(fixture_t *f, store_table_t table, const char *key, span_t value)
+static store_txn_t *raw_begin(fixture_t *f)
 {
 	store_txn_t *t = NULL;
 	kms_err_t e;
@@ -580,7 +580,20 @@ void raw_put(fixture_t *f, store_table_t table, const char *key, span_t value)
 	while ((e = store_begin_write(f->store, log_size(f), &t)) == KMS_E_CONFLICT)
 		(void)nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	MUST(e);
+	return t;
+}
+
+void raw_put(fixture_t *f, store_table_t table, const char *key, span_t value)
+{
+	store_txn_t *t = raw_begin(f);
 	MUST(store_put(t, table, span_str(key), value));
+	MUST(store_commit(t));
+}
+
+void raw_del(fixture_t *f, store_table_t table, const char *key)
+{
+	store_txn_t *t = raw_begin(f);
+	MUST(store_del(t, table, span_str(key)));
 	MUST(store_commit(t));
 }
 

@@ -140,5 +140,6 @@ secret_t *fixture_mac(fixture_t *f);
 /* Reads and writes raw bytes of the store, from outside of core. */
 void raw_get(fixture_t *f, store_table_t table, const char *key, buf_t *out);
 void raw_put(fixture_t *f, store_table_t table, const char *key, span_t value);
+void raw_del(fixture_t *f, store_table_t table, const char *key);
 
 #endif

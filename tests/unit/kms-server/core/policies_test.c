@@ -196,11 +196,48 @@ static void test_a_damaged_document(void **state)
 	assert_int_equal(fixture_start(f, &why), KMS_OK);
 	raw.p[raw.n / 2] ^= 1;
 	raw_put(f, STORE_POLICIES, "own", buf_span(&raw));
-	raw_put(f, STORE_META, "policy.tag", span_str("0123456789abcdef"));
-	fixture_refused(f, 500, "integrity", &(ask_t){.op = OP_CUSTOMER_LIST});
+	fixture_refused(f, 500, "integrity",
+			&(ask_t){.op = OP_POLICY_PUT, .path = "//other", .body = DOC(NIGHT_MAKES)});
 	raw.p[raw.n / 2] ^= 1;
 	raw_put(f, STORE_POLICIES, "own", buf_span(&raw));
-	fixture_must(f, 200, &(ask_t){.op = OP_CUSTOMER_LIST});
+	put(f, "other", DOC(NIGHT_MAKES));
+}
+
+static void refuses_to_start(fixture_t *f, const char *says)
+{
+	diag_t why = {""};
+	assert_int_equal(fixture_start(f, &why), KMS_E_INTEGRITY);
+	if (strstr(why.text, says) == NULL)
+		fail_msg("%s", why.text);
+}
+
+/* Each row has its MAC; that a row is gone, or is an older one, shows in the tag's. */
+static void test_a_document_that_is_taken_away(void **state)
+{
+	fixture_t *f = *state;
+	SCOPED(buf_free) buf_t older = BUF_INIT;
+	SCOPED(buf_free) buf_t newer = BUF_INIT;
+	SCOPED(buf_free) buf_t tag = BUF_INIT;
+	diag_t why = {""};
+	put(f, "own", DOC(MARY_MAKES));
+	raw_get(f, STORE_POLICIES, "own", &older);
+	put(f, "own", DOC(NIGHT_MAKES));
+	raw_get(f, STORE_POLICIES, "own", &newer);
+	raw_get(f, STORE_META, "policy.tag", &tag);
+	fixture_stop(f);
+	raw_del(f, STORE_POLICIES, "own");
+	refuses_to_start(f, "one is missing");
+	raw_put(f, STORE_POLICIES, "own", buf_span(&older));
+	refuses_to_start(f, "an older one is back");
+	raw_put(f, STORE_POLICIES, "own", buf_span(&newer));
+	raw_del(f, STORE_META, "policy.tag");
+	refuses_to_start(f, "");
+	tag.p[0] ^= 1;
+	raw_put(f, STORE_META, "policy.tag", buf_span(&tag));
+	refuses_to_start(f, "one is missing");
+	tag.p[0] ^= 1;
+	raw_put(f, STORE_META, "policy.tag", buf_span(&tag));
+	assert_int_equal(fixture_start(f, &why), KMS_OK);
 }
 
 /* --- what is refused --- */
@@ -416,6 +453,7 @@ int main(void)
 		T(test_within_one_batch),
 		T(test_a_commit_that_fails),
 		T(test_a_damaged_document),
+		T(test_a_document_that_is_taken_away),
 		T(test_refusals),
 		T(test_too_many),
 		T(test_too_many_statements),
