@@ -8,6 +8,7 @@
 #include "common/crypto/x509.h"
 #include "common/io/file.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 #define CSR_LIMIT (32U * 1024U)
@@ -52,8 +53,9 @@ static kms_err_t find_place(const char *dir, const char *name, place_t *p, diag_
 	(void)snprintf(key, sizeof key, "%s.key", name);
 	(void)snprintf(cert, sizeof cert, "%s.crt", name);
 	KMS_TRY(dir_ensure(dir, why));
-	if (path_join(dir, key, &p->key) != KMS_OK || path_join(dir, cert, &p->cert) != KMS_OK ||
-	    path_join(dir, "ca.crt", &p->ca) != KMS_OK)
+	SCOPED(freep) char *whole = realpath(dir, NULL); /* the settings to make hold from anywhere */
+	if (whole == NULL || path_join(whole, key, &p->key) != KMS_OK ||
+	    path_join(whole, cert, &p->cert) != KMS_OK || path_join(whole, "ca.crt", &p->ca) != KMS_OK)
 		return diag_fail(why, KMS_E_NOMEM, "no memory");
 	KMS_TRY(is_free(p->key, why));
 	KMS_TRY(is_free(p->cert, why));
