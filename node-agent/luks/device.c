@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define CHUNK 4096U
+#define CHUNK (256U * 1024U) /* a header of 16 MiB is copied several times in a rotation */
 
 static kms_err_t open_error(const char *path, diag_t *why)
 {
@@ -168,7 +168,9 @@ bool all_zero(const uint8_t *p, size_t n)
 
 kms_err_t device_copy(const device_t *d, int copy_fd, uint64_t from, uint64_t to, diag_t *why)
 {
-	uint8_t chunk[CHUNK];
+	SCOPED(freep) uint8_t *chunk = malloc(CHUNK);
+	if (chunk == NULL)
+		return diag_fail(why, KMS_E_NOMEM, "out of memory");
 	for (uint64_t at = from; at < to;) {
 		size_t n = to - at < CHUNK ? (size_t)(to - at) : CHUNK;
 		KMS_TRY(device_read(d->fd, chunk, n, at, why));
