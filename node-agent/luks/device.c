@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define CHUNK (256U * 1024U) /* a header of 16 MiB is copied several times in a rotation */
+#define CHUNK (256U * 1024U)
 
 static kms_err_t open_error(const char *path, diag_t *why)
 {
@@ -178,7 +178,5 @@ kms_err_t device_copy(const device_t *d, int copy_fd, uint64_t from, uint64_t to
 			KMS_TRY(device_write(copy_fd, chunk, n, at, why));
 		at += n;
 	}
-	if (ftruncate(copy_fd, (off_t)to) != 0)
-		return diag_fail(why, KMS_E_IO, "private copy of the header: %s", strerror(errno));
 	return KMS_OK;
 }

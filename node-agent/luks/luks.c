@@ -1,5 +1,6 @@
 #include "node-agent/luks/luks.h"
 
+#include "common/base/reader.h"
 #include "common/base/scope.h"
 #include "node-agent/luks/crypt.h"
 #include "node-agent/luks/device.h"
@@ -9,7 +10,9 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#define HEADER_LEAST 32768U /* two metadata areas of the smallest size */
+#define METADATA_LEAST 16384U
+#define METADATA_MOST  (4U * 1024U * 1024U)
+#define HEADER_LEAST   (2 * METADATA_LEAST)
 
 typedef struct luks_volume {
 	volume_t base;
@@ -51,6 +54,29 @@ static const volume_facts_t *volume_facts_impl(const volume_t *v)
 
 /* --- loading --- */
 
+/* Two copies of the metadata stand one after the other, each of the size that the first of them says (LUKS2
+ * on-disk format, 2.2). Where that says nothing of the kind, n stays: libcryptsetup looks for the second one
+ * then. */
+static kms_err_t metadata_end(const device_t *d, uint64_t *n, diag_t *why)
+{
+	static const uint8_t magic[] = {'L', 'U', 'K', 'S', 0xba, 0xbe, 0, 2};
+	uint8_t first[16];
+	KMS_TRY(device_read(d->fd, first, sizeof first, 0, why));
+	reader_t r = reader_of(span_of(first + 8, 8));
+	uint64_t size = reader_u64(&r);
+	if (memcmp(first, magic, sizeof magic) == 0 && size >= METADATA_LEAST && size <= METADATA_MOST)
+		*n = 2 * size;
+	return KMS_OK;
+}
+
+/* What is not copied reads as zeros. */
+static kms_err_t copy_size(const luks_volume_t *v, uint64_t n, diag_t *why)
+{
+	if (ftruncate(v->copy, (off_t)n) != 0)
+		return diag_fail(why, KMS_E_IO, "private copy of the header: %s", strerror(errno));
+	return KMS_OK;
+}
+
 static kms_err_t copy_header(luks_volume_t *v, const char *shown, diag_t *why)
 {
 	if (v->device.size < HEADER_LEAST)
@@ -59,17 +85,32 @@ static kms_err_t copy_header(luks_volume_t *v, const char *shown, diag_t *why)
 	if (v->copy < 0)
 		return diag_fail(why, KMS_E_IO, "private copy of the header: %s", strerror(errno));
 	uint64_t n = v->device.size < DEVICE_HEADER ? v->device.size : DEVICE_HEADER;
-	return device_copy(&v->device, v->copy, 0, n, why);
+	uint64_t metadata = n;
+	KMS_TRY(metadata_end(&v->device, &metadata, why));
+	KMS_TRY(device_copy(&v->device, v->copy, 0, metadata < n ? metadata : n, why));
+	return copy_size(v, n, why);
 }
 
-/* Keyslots of a volume with a greater data offset lie beyond what was copied at first. */
-static kms_err_t copy_rest(luks_volume_t *v, const char *shown, diag_t *why)
+/* What the metadata, checked by now, says is in use of the rest: a header is 16 MiB, and copied several times
+ * in a rotation. */
+static kms_err_t copy_keyslots(luks_volume_t *v, const char *shown, diag_t *why)
 {
 	uint64_t end = v->header.data_offset;
 	if (end > v->device.size)
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "LUKS2 header refused: the data begins behind the end of %s", shown);
-	return end > DEVICE_HEADER ? device_copy(&v->device, v->copy, DEVICE_HEADER, end, why) : KMS_OK;
+	KMS_TRY(copy_size(v, end > DEVICE_HEADER ? end : DEVICE_HEADER, why));
+	for (int i = 0; i < crypt_keyslot_max(CRYPT_LUKS2); i++) {
+		uint64_t at = 0, n = 0;
+		if (crypt_keyslot_area(v->cd, i, &at, &n) < 0)
+			continue; /* not in use */
+		if (at > end || n > end - at)
+			return diag_fail(why, KMS_E_INTEGRITY,
+					 "LUKS2 header refused: keyslot %d of %s reaches into the data", i,
+					 shown);
+		KMS_TRY(device_copy(&v->device, v->copy, at, at + n, why));
+	}
+	return KMS_OK;
 }
 
 static kms_err_t volume_load_impl(volume_port_t *p, const char *path, volume_t **out, diag_t *why)
@@ -88,7 +129,7 @@ static kms_err_t volume_load_impl(volume_port_t *p, const char *path, volume_t *
 	device_fd_path(v->device.fd, data);
 	KMS_TRY(crypt_handle(copy, data, &v->log, &v->cd, why));
 	KMS_TRY(crypt_load_checked(v->cd, p->check, &v->log, path, &v->header, &v->json, why));
-	KMS_TRY(copy_rest(v, path, why));
+	KMS_TRY(copy_keyslots(v, path, why));
 	*out = &v->base;
 	v = NULL;
 	return KMS_OK;
