@@ -93,9 +93,9 @@ kms_err_t agent_absolute(const char *path, char out[AGENT_PATH_CAP], diag_t *why
 	char cwd[AGENT_PATH_CAP] = "";
 	if (path[0] != '/' && getcwd(cwd, sizeof cwd) == NULL)
 		return diag_fail(why, KMS_E_IO, "the current folder: %s", strerror(errno));
-	if (strlen(cwd) + strlen(path) + 2 > AGENT_PATH_CAP)
+	int n = snprintf(out, AGENT_PATH_CAP, "%s%s%s", cwd, path[0] != '/' ? "/" : "", path);
+	if (n < 0 || (size_t)n >= AGENT_PATH_CAP)
 		return diag_fail(why, KMS_E_INVALID, "the device's path is too long");
-	(void)snprintf(out, AGENT_PATH_CAP, "%s%s%s", cwd, path[0] != '/' ? "/" : "", path);
 	return KMS_OK;
 }
 
