@@ -205,6 +205,48 @@ static kms_err_t abort_rotation(kms_port_t *port, const char *volume, diag_t *wh
 	return rotation_step(port, volume, "/rotation:abort", body, why);
 }
 
+static kms_err_t reencrypt(kms_port_t *port, const char *volume, const char *maintenance,
+			   const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = NULL;
+	SCOPED(client_reply_free) client_reply_t reply = {0};
+	char hex[2 * KMS_FINGERPRINT_LEN + 1];
+	hex_encode(span_of(fingerprint, KMS_FINGERPRINT_LEN), hex);
+	KMS_TRY(json_build(&body, "{s:s}", "fingerprint", hex));
+	if (maintenance != NULL && json_object_set_new(body, "maintenance", json_string(maintenance)) != 0)
+		return diag_fail(why, KMS_E_NOMEM, "out of memory");
+	KMS_TRY(volume_call(of(port), "POST", volume, "/reencryption", body, &reply, why));
+	return kms_decode_reencryption(buf_span(&reply.body), out, why);
+}
+
+static kms_err_t reencrypt_progress(kms_port_t *port, const char *volume, uint64_t done, uint64_t total,
+				    diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = NULL;
+	KMS_TRY(json_build(&body, "{s:I, s:I}", "done", (json_int_t)done, "total", (json_int_t)total));
+	return rotation_step(port, volume, "/reencryption:progress", body, why);
+}
+
+static kms_err_t proved_step(kms_port_t *port, const char *volume, const char *tail, const uint8_t *proof,
+			     diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = NULL;
+	char hex[2 * KMS_FINGERPRINT_LEN + 1];
+	hex_encode(span_of(proof, KMS_FINGERPRINT_LEN), hex);
+	KMS_TRY(json_build(&body, "{s:s}", "proof", hex));
+	return rotation_step(port, volume, tail, body, why);
+}
+
+static kms_err_t reencrypt_promote(kms_port_t *port, const char *volume, const uint8_t *proof, diag_t *why)
+{
+	return proved_step(port, volume, "/reencryption:promote", proof, why);
+}
+
+static kms_err_t reencrypt_abort(kms_port_t *port, const char *volume, const uint8_t *proof, diag_t *why)
+{
+	return proved_step(port, volume, "/reencryption:abort", proof, why);
+}
+
 static const kms_ops_t ops = {
 	.get = get,
 	.put = put,
@@ -215,6 +257,10 @@ static const kms_ops_t ops = {
 	.promote = promote,
 	.retire = retire,
 	.abort = abort_rotation,
+	.reencrypt = reencrypt,
+	.reencrypt_progress = reencrypt_progress,
+	.reencrypt_promote = reencrypt_promote,
+	.reencrypt_abort = reencrypt_abort,
 };
 
 /* --- the running agent's --- */

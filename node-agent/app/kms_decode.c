@@ -269,6 +269,31 @@ kms_err_t kms_decode_rotation(span_t body, kms_rotation_t *out, diag_t *why)
 	return KMS_OK;
 }
 
+typedef struct reencryption_row {
+	char state[24];
+	json_t *nonce;
+} reencryption_row_t;
+
+static const json_field_t reencryption_fields[] = {
+	{"state", JF_STRING, FIELD(reencryption_row_t, state), false},
+	{"nonce", JF_RAW, offsetof(reencryption_row_t, nonce), 0, false},
+};
+
+kms_err_t kms_decode_reencryption(span_t body, kms_reencryption_t *out, diag_t *why)
+{
+	SCOPED(json_freep) json_t *doc = NULL;
+	kms_reencryption_t r = {.running = false};
+	reencryption_row_t row = {.nonce = NULL};
+	KMS_TRY(parse(body, &doc, why));
+	KMS_TRY(read_fields(doc, reencryption_fields, COUNT(reencryption_fields), &row, why));
+	KMS_TRY(decode_bytes(row.nonce, "the nonce is not 32 bytes of base64", r.nonce, sizeof r.nonce, why));
+	r.running = strcmp(row.state, "running") == 0;
+	if (!r.running && strcmp(row.state, "registered") != 0)
+		return malformed(why, KMS_E_INVALID, "a re-encryption is neither registered nor running");
+	*out = r;
+	return KMS_OK;
+}
+
 /* --- volumes --- */
 
 typedef struct volume_row {

@@ -8,6 +8,7 @@
 
 KMS_MUST kms_decode_releases(span_t body, kms_releases_t *out, diag_t *why);
 KMS_MUST kms_decode_rotation(span_t body, kms_rotation_t *out, diag_t *why);
+KMS_MUST kms_decode_reencryption(span_t body, kms_reencryption_t *out, diag_t *why);
 KMS_MUST kms_decode_volume(span_t body, kms_volume_t *out, diag_t *why);
 KMS_MUST kms_decode_tasks(span_t body, kms_tasks_t *out, diag_t *why);
 /* Of /v1/enroll and /v1/renew: appends the PEM texts; ca may be NULL. */

@@ -1,15 +1,13 @@
 #include "node-agent/core/header.h"
 
 #include "common/base/scope.h"
-#include "common/proto/json.h"
+#include "node-agent/core/header_parts.h"
 
 #include <stdarg.h>
 
-#define JSON_MAX            (4U * 1024U * 1024U) /* of LUKS2 */
-#define COUNT(table)        (sizeof(table) / sizeof(table)[0])
-#define FIELD(type, member) offsetof(type, member), sizeof(((type *)0)->member)
+#define JSON_MAX (4U * 1024U * 1024U) /* of LUKS2 */
 
-__attribute__((format(printf, 2, 3))) static kms_err_t refuse(diag_t *why, const char *fmt, ...)
+kms_err_t header_refuse(diag_t *why, const char *fmt, ...)
 {
 	char text[400];
 	va_list ap;
@@ -21,13 +19,13 @@ __attribute__((format(printf, 2, 3))) static kms_err_t refuse(diag_t *why, const
 }
 
 /* A row of fields, strictly: an unknown one may change what the known ones mean. */
-static kms_err_t read_fields(const char *what, const json_t *obj, const json_field_t *fields, size_t n,
-			     void *out, diag_t *why)
+kms_err_t header_fields(const char *what, const json_t *obj, const json_field_t *fields, size_t n, void *out,
+			diag_t *why)
 {
 	diag_t reason = {""};
 	kms_err_t e = json_read(obj, fields, n, true, out, &reason);
 	if (e == KMS_E_INVALID)
-		return refuse(why, "%s: %s", what, reason.text);
+		return header_refuse(why, "%s: %s", what, reason.text);
 	return e;
 }
 
@@ -45,7 +43,7 @@ static bool null_cipher(const char *cipher)
 }
 
 /* Decimal in the one form that libcryptsetup writes: two texts for one number would be two fingerprints. */
-static bool decimal(const char *text, uint64_t *out)
+bool header_decimal(const char *text, uint64_t *out)
 {
 	uint64_t v = 0;
 	size_t n = strlen(text);
@@ -100,160 +98,200 @@ static kms_err_t check_flags(const json_t *flags, volume_facts_t *facts, diag_t 
 	if (flags == NULL)
 		return KMS_OK;
 	if (!json_is_array(flags) || json_array_size(flags) > VOLUME_FLAGS_MAX)
-		return refuse(why, "its flags are no short list");
+		return header_refuse(why, "its flags are no short list");
 	for (size_t i = 0; i < json_array_size(flags); i++) {
 		const char *flag = json_string_value(json_array_get(flags, i));
 		if (flag == NULL || !one_of(flag, flags_allowed, COUNT(flags_allowed)))
-			return refuse(why, "flag \"%.40s\" is not allowed", flag != NULL ? flag : "?");
+			return header_refuse(why, "flag \"%.40s\" is not allowed", flag != NULL ? flag : "?");
 		(void)snprintf(facts->flags[i], sizeof facts->flags[i], "%s", flag);
 	}
 	facts->n_flags = json_array_size(flags);
 	return KMS_OK;
 }
 
-/* Requirements change how the whole header is to be read; of those that exist none is served here. */
-static kms_err_t check_requirements(const json_t *requirements, diag_t *why)
+/* Requirements change how the whole header is to be read. The one that is served is that of the re-encryption
+ * that this agent runs (LUKS2 on-disk format, 3.6: its metadata are under a digest of both volume keys). */
+static kms_err_t check_requirements(const json_t *requirements, volume_header_t *h, diag_t *why)
 {
 	if (requirements == NULL)
 		return KMS_OK;
 	const json_t *mandatory = json_object_get(requirements, "mandatory");
 	if (!json_is_array(mandatory) || json_object_size(requirements) != 1)
-		return refuse(why, "its requirements are of an unknown form");
+		return header_refuse(why, "its requirements are of an unknown form");
 	if (json_array_size(mandatory) == 0)
 		return KMS_OK;
 	const char *first = json_string_value(json_array_get(mandatory, 0));
+	h->reencrypting =
+		json_array_size(mandatory) == 1 && first != NULL && strcmp(first, "online-reencrypt-v2") == 0;
+	if (h->reencrypting)
+		return KMS_OK;
 	if (first != NULL && strstr(first, "reencrypt") != NULL)
-		return refuse(why, "a re-encryption is pending (requirement \"%.40s\")", first);
-	return refuse(why, "requirement \"%.40s\" is not known", first != NULL ? first : "?");
+		return header_refuse(why,
+				     "a re-encryption is pending that this agent did not begin (requirement "
+				     "\"%.40s\")",
+				     first);
+	return header_refuse(why, "requirement \"%.40s\" is not known", first != NULL ? first : "?");
 }
 
-static kms_err_t check_config(const json_t *obj, volume_facts_t *facts, diag_t *why)
+static kms_err_t check_config(const json_t *obj, volume_header_t *h, diag_t *why)
 {
 	config_t c = {.flags = NULL};
-	KMS_TRY(read_fields("config", obj, config_fields, COUNT(config_fields), &c, why));
-	KMS_TRY(check_requirements(c.requirements, why));
-	return check_flags(c.flags, facts, why);
+	KMS_TRY(header_fields("config", obj, config_fields, COUNT(config_fields), &c, why));
+	KMS_TRY(check_requirements(c.requirements, h, why));
+	return check_flags(c.flags, &h->facts, why);
 }
 
 /* --- segments --- */
 
-typedef struct segment {
-	char type[24];
-	char offset[24];
-	char size[24];
-	char iv_tweak[24];
-	char encryption[64];
-	uint32_t sector_size;
-	json_t *integrity;
-	json_t *flags;
-} segment_t;
-
 static const json_field_t segment_fields[] = {
-	{"type", JF_STRING, FIELD(segment_t, type), false},
-	{"offset", JF_STRING, FIELD(segment_t, offset), false},
-	{"size", JF_STRING, FIELD(segment_t, size), false},
-	{"iv_tweak", JF_STRING, FIELD(segment_t, iv_tweak), true},
-	{"encryption", JF_STRING, FIELD(segment_t, encryption), true},
-	{"sector_size", JF_U32, offsetof(segment_t, sector_size), 0, true},
-	{"integrity", JF_RAW, offsetof(segment_t, integrity), 0, true},
-	{"flags", JF_RAW, offsetof(segment_t, flags), 0, true},
+	{"type", JF_STRING, FIELD(header_segment_t, type), false},
+	{"offset", JF_STRING, FIELD(header_segment_t, offset), false},
+	{"size", JF_STRING, FIELD(header_segment_t, size), false},
+	{"iv_tweak", JF_STRING, FIELD(header_segment_t, iv_tweak), true},
+	{"encryption", JF_STRING, FIELD(header_segment_t, encryption), true},
+	{"sector_size", JF_U32, offsetof(header_segment_t, sector_size), 0, true},
+	{"integrity", JF_RAW, offsetof(header_segment_t, integrity), 0, true},
+	{"flags", JF_RAW, offsetof(header_segment_t, flags), 0, true},
 };
 
-static kms_err_t check_segment_kind(const segment_t *s, diag_t *why)
+kms_err_t header_segment(const char *what, const json_t *obj, header_segment_t *s, diag_t *why)
 {
+	*s = (header_segment_t){.sector_size = 0};
+	KMS_TRY(header_fields(what, obj, segment_fields, COUNT(segment_fields), s, why));
 	if (strcmp(s->type, "crypt") != 0)
-		return refuse(why, "the data segment is of type \"%s\": its data would not be encrypted",
-			      s->type);
-	if (s->flags != NULL)
-		return refuse(why, "the data segment has flags, which only a re-encryption sets");
+		return header_refuse(
+			why, "the data segment is of type \"%s\": its data would not be encrypted", s->type);
 	if (s->integrity != NULL)
-		return refuse(why, "the data segment wants dm-integrity, which this agent never sets up");
+		return header_refuse(why,
+				     "the data segment wants dm-integrity, which this agent never sets up");
 	if (null_cipher(s->encryption))
-		return refuse(why,
-			      "the data segment has the null cipher \"%s\": data would be stored in clear",
-			      s->encryption);
+		return header_refuse(
+			why, "the data segment has the null cipher \"%s\": data would be stored in clear",
+			s->encryption);
 	if (strcmp(s->encryption, VOLUME_CIPHER) != 0)
-		return refuse(why, "the data segment's cipher \"%s\" is not " VOLUME_CIPHER, s->encryption);
+		return header_refuse(why, "the data segment's cipher \"%s\" is not " VOLUME_CIPHER,
+				     s->encryption);
 	return KMS_OK;
 }
 
-static kms_err_t check_segment_place(const segment_t *s, uint64_t *data_offset, diag_t *why)
+kms_err_t header_segment_place(const header_segment_t *s, uint64_t *data_offset, diag_t *why)
 {
 	uint64_t offset = 0;
 	uint64_t size = 0;
-	if (!decimal(s->offset, &offset) || offset == 0 || offset % 4096 != 0 || offset > VOLUME_HEADER_MAX)
-		return refuse(why, "data offset \"%s\" is not a multiple of 4096 up to %u", s->offset,
-			      VOLUME_HEADER_MAX);
-	if (strcmp(s->size, "dynamic") != 0 && (!decimal(s->size, &size) || size == 0))
-		return refuse(why, "the data segment's size \"%s\" is no number", s->size);
+	if (!header_decimal(s->offset, &offset) || offset == 0 || offset % 4096 != 0 ||
+	    offset > VOLUME_HEADER_MAX)
+		return header_refuse(why, "data offset \"%s\" is not a multiple of 4096 up to %u", s->offset,
+				     VOLUME_HEADER_MAX);
+	if (strcmp(s->size, "dynamic") != 0 && (!header_decimal(s->size, &size) || size == 0))
+		return header_refuse(why, "the data segment's size \"%s\" is no number", s->size);
 	if (s->sector_size != 512 && s->sector_size != 4096)
-		return refuse(why, "sector size %u is neither 512 nor 4096", s->sector_size);
+		return header_refuse(why, "sector size %u is neither 512 nor 4096", s->sector_size);
 	if (strcmp(s->iv_tweak, "0") != 0)
-		return refuse(why, "iv_tweak \"%s\" is not 0: sectors would be decrypted as others",
-			      s->iv_tweak);
+		return header_refuse(why, "iv_tweak \"%s\" is not 0: sectors would be decrypted as others",
+				     s->iv_tweak);
 	*data_offset = offset;
 	return KMS_OK;
 }
 
+void header_segment_fact(const header_segment_t *s, volume_facts_t *facts)
+{
+	volume_segment_t *f = &facts->segments[0];
+	(void)snprintf(f->type, sizeof f->type, "crypt");
+	memcpy(f->offset, s->offset, sizeof f->offset);
+	memcpy(f->size, s->size, sizeof f->size);
+	(void)snprintf(f->cipher, sizeof f->cipher, VOLUME_CIPHER);
+	memcpy(f->iv_tweak, s->iv_tweak, sizeof f->iv_tweak);
+	(void)snprintf(f->sector_size, sizeof f->sector_size, "%u", s->sector_size);
+	facts->n_segments = 1;
+}
+
 static kms_err_t check_segments(const json_t *obj, volume_header_t *h, diag_t *why)
 {
-	segment_t s = {.sector_size = 0};
+	header_segment_t s;
 	if (json_object_size(obj) != 1)
-		return refuse(why, "it has %zu segments instead of one", json_object_size(obj));
+		return header_refuse(why, "it has %zu segments instead of one", json_object_size(obj));
 	const json_t *only = json_object_get(obj, "0");
 	if (only == NULL)
-		return refuse(why, "its segment does not have the number 0");
-	KMS_TRY(read_fields("segment 0", only, segment_fields, COUNT(segment_fields), &s, why));
-	KMS_TRY(check_segment_kind(&s, why));
-	KMS_TRY(check_segment_place(&s, &h->data_offset, why));
-	volume_segment_t *f = &h->facts.segments[0];
-	(void)snprintf(f->type, sizeof f->type, "crypt");
-	memcpy(f->offset, s.offset, sizeof f->offset);
-	memcpy(f->size, s.size, sizeof f->size);
-	(void)snprintf(f->cipher, sizeof f->cipher, VOLUME_CIPHER);
-	memcpy(f->iv_tweak, s.iv_tweak, sizeof f->iv_tweak);
-	(void)snprintf(f->sector_size, sizeof f->sector_size, "%u", s.sector_size);
-	h->facts.n_segments = 1;
+		return header_refuse(why, "its segment does not have the number 0");
+	KMS_TRY(header_segment("segment 0", only, &s, why));
+	if (s.flags != NULL)
+		return header_refuse(why, "the data segment has flags, which only a re-encryption sets");
+	KMS_TRY(header_segment_place(&s, &h->data_offset, why));
+	header_segment_fact(&s, &h->facts);
 	return KMS_OK;
 }
 
 /* --- digests --- */
 
-typedef struct digest {
-	char type[24];
-	char hash[24];
-	uint32_t iterations;
-	json_t *keyslots, *segments, *salt, *digest;
-} digest_t;
-
 static const json_field_t digest_fields[] = {
-	{"type", JF_STRING, FIELD(digest_t, type), false},
-	{"hash", JF_STRING, FIELD(digest_t, hash), false},
-	{"iterations", JF_U32, offsetof(digest_t, iterations), 0, false},
-	{"keyslots", JF_RAW, offsetof(digest_t, keyslots), 0, false},
-	{"segments", JF_RAW, offsetof(digest_t, segments), 0, false},
-	{"salt", JF_RAW, offsetof(digest_t, salt), 0, false},
-	{"digest", JF_RAW, offsetof(digest_t, digest), 0, false},
+	{"type", JF_STRING, FIELD(header_digest_t, type), false},
+	{"hash", JF_STRING, FIELD(header_digest_t, hash), false},
+	{"iterations", JF_U32, offsetof(header_digest_t, iterations), 0, false},
+	{"keyslots", JF_RAW, offsetof(header_digest_t, keyslots), 0, false},
+	{"segments", JF_RAW, offsetof(header_digest_t, segments), 0, false},
+	{"salt", JF_RAW, offsetof(header_digest_t, salt), 0, false},
+	{"digest", JF_RAW, offsetof(header_digest_t, digest), 0, false},
 };
 
 static const char *const hashes_allowed[] = {"sha256", "sha512"};
 
-static kms_err_t check_digests(const json_t *obj, diag_t *why)
+kms_err_t header_digest(const json_t *obj, header_digest_t *d, diag_t *why)
 {
-	digest_t d = {.iterations = 0};
-	if (json_object_size(obj) != 1)
-		return refuse(why, "it has %zu digests instead of one: there is another volume key",
-			      json_object_size(obj));
-	const json_t *only = json_object_iter_value(json_object_iter((json_t *)(uintptr_t)obj));
-	KMS_TRY(read_fields("digest", only, digest_fields, COUNT(digest_fields), &d, why));
-	if (strcmp(d.type, "pbkdf2") != 0 || !one_of(d.hash, hashes_allowed, COUNT(hashes_allowed)))
-		return refuse(why, "digest type \"%s\" with hash \"%s\" is not allowed", d.type, d.hash);
-	if (d.iterations < VOLUME_ITERATIONS || d.iterations > VOLUME_ITERATIONS_MOST)
-		return refuse(why, "the digest's %u iterations are outside %u to %u", d.iterations,
-			      VOLUME_ITERATIONS, VOLUME_ITERATIONS_MOST);
-	const char *segment = json_string_value(json_array_get(d.segments, 0));
-	if (json_array_size(d.segments) != 1 || segment == NULL || strcmp(segment, "0") != 0)
-		return refuse(why, "its digest is not that of the data segment");
+	*d = (header_digest_t){.iterations = 0};
+	KMS_TRY(header_fields("digest", obj, digest_fields, COUNT(digest_fields), d, why));
+	if (strcmp(d->type, "pbkdf2") != 0 || !one_of(d->hash, hashes_allowed, COUNT(hashes_allowed)))
+		return header_refuse(why, "digest type \"%s\" with hash \"%s\" is not allowed", d->type,
+				     d->hash);
+	if (d->iterations < VOLUME_ITERATIONS || d->iterations > VOLUME_ITERATIONS_MOST)
+		return header_refuse(why, "the digest's %u iterations are outside %u to %u", d->iterations,
+				     VOLUME_ITERATIONS, VOLUME_ITERATIONS_MOST);
+	if (!json_is_array(d->segments) || !json_is_array(d->keyslots))
+		return header_refuse(why, "a digest names its segments or keyslots in no list");
+	return KMS_OK;
+}
+
+bool header_list_has(const json_t *list, uint64_t number)
+{
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		uint64_t n = 0;
+		const char *text = json_string_value(json_array_get(list, i));
+		if (text != NULL && header_decimal(text, &n) && n == number)
+			return true;
+	}
+	return false;
+}
+
+void header_next_slots(const header_digest_t *d, volume_header_t *h)
+{
+	for (unsigned i = 0; i < VOLUME_SLOTS; i++)
+		h->next[i] = header_list_has(d->keyslots, i);
+}
+
+/* The data segment's digest; and, while a re-encryption is prepared, that of the next volume key, which is no
+ * segment's yet. */
+static kms_err_t check_digests(const json_t *obj, volume_header_t *h, diag_t *why)
+{
+	const char *number = NULL;
+	json_t *item = NULL;
+	size_t of_data = 0, of_none = 0;
+	json_object_foreach((json_t *)(uintptr_t)obj, number, item)
+	{
+		header_digest_t d;
+		KMS_TRY(header_digest(item, &d, why));
+		size_t n = json_array_size(d.segments);
+		if (n > 1 || (n == 1 && !header_list_has(d.segments, 0)))
+			return header_refuse(why, "its digest is not that of the data segment");
+		if (n == 0)
+			header_next_slots(&d, h);
+		*(n == 1 ? &of_data : &of_none) += 1;
+	}
+	if (of_data == 0 && of_none > 0)
+		return header_refuse(why, "its digest is not that of the data segment");
+	if (of_data != 1 || of_none > 1)
+		return header_refuse(why,
+				     "it has %zu digests of the data segment and %zu of none: there is "
+				     "another volume key",
+				     of_data, of_none);
 	return KMS_OK;
 }
 
@@ -323,10 +361,10 @@ static const json_field_t kdf_fields[] = {
 static kms_err_t check_af(const char *what, const json_t *obj, diag_t *why)
 {
 	af_t a = {.stripes = 0};
-	KMS_TRY(read_fields(what, obj, af_fields, COUNT(af_fields), &a, why));
+	KMS_TRY(header_fields(what, obj, af_fields, COUNT(af_fields), &a, why));
 	if (strcmp(a.type, "luks1") != 0 || a.stripes != 4000 ||
 	    !one_of(a.hash, hashes_allowed, COUNT(hashes_allowed)))
-		return refuse(why, "%s: its anti-forensic split is not allowed", what);
+		return header_refuse(why, "%s: its anti-forensic split is not allowed", what);
 	return KMS_OK;
 }
 
@@ -334,15 +372,18 @@ static kms_err_t check_area(const char *what, const json_t *obj, diag_t *why)
 {
 	area_t a = {.key_size = 0};
 	uint64_t number = 0;
-	KMS_TRY(read_fields(what, obj, area_fields, COUNT(area_fields), &a, why));
-	if (strcmp(a.type, "raw") != 0 || !decimal(a.offset, &number) || !decimal(a.size, &number))
-		return refuse(why, "%s: its area is not allowed", what);
+	KMS_TRY(header_fields(what, obj, area_fields, COUNT(area_fields), &a, why));
+	if (strcmp(a.type, "raw") != 0 || !header_decimal(a.offset, &number) ||
+	    !header_decimal(a.size, &number))
+		return header_refuse(why, "%s: its area is not allowed", what);
 	if (null_cipher(a.encryption))
-		return refuse(why, "%s has the null cipher \"%s\": the volume key would lie open in it", what,
-			      a.encryption);
+		return header_refuse(why,
+				     "%s has the null cipher \"%s\": the volume key would lie open in it",
+				     what, a.encryption);
 	if (strcmp(a.encryption, VOLUME_CIPHER) != 0 || a.key_size != VOLUME_KEY_LEN)
-		return refuse(why, "%s: cipher \"%s\" with %u bytes of key is not " VOLUME_CIPHER " with %u",
-			      what, a.encryption, a.key_size, VOLUME_KEY_LEN);
+		return header_refuse(
+			why, "%s: cipher \"%s\" with %u bytes of key is not " VOLUME_CIPHER " with %u", what,
+			a.encryption, a.key_size, VOLUME_KEY_LEN);
 	return KMS_OK;
 }
 
@@ -351,17 +392,17 @@ static kms_err_t check_area(const char *what, const json_t *obj, diag_t *why)
 static kms_err_t check_kdf(const char *what, const json_t *obj, bool *ours, diag_t *why)
 {
 	kdf_t k = {.iterations = 0};
-	KMS_TRY(read_fields(what, obj, kdf_fields, COUNT(kdf_fields), &k, why));
+	KMS_TRY(header_fields(what, obj, kdf_fields, COUNT(kdf_fields), &k, why));
 	if (strcmp(k.type, "argon2i") == 0 || strcmp(k.type, "argon2id") == 0) {
 		*ours = false;
 		return KMS_OK;
 	}
 	if (strcmp(k.type, "pbkdf2") != 0 || !one_of(k.hash, hashes_allowed, COUNT(hashes_allowed)))
-		return refuse(why, "%s: key derivation \"%s\" with hash \"%s\" is not allowed", what, k.type,
-			      k.hash);
+		return header_refuse(why, "%s: key derivation \"%s\" with hash \"%s\" is not allowed", what,
+				     k.type, k.hash);
 	if (k.iterations < VOLUME_ITERATIONS)
-		return refuse(why, "%s: %u iterations are fewer than %u", what, k.iterations,
-			      VOLUME_ITERATIONS);
+		return header_refuse(why, "%s: %u iterations are fewer than %u", what, k.iterations,
+				     VOLUME_ITERATIONS);
 	*ours = k.iterations <= VOLUME_ITERATIONS_MOST;
 	return KMS_OK;
 }
@@ -370,12 +411,13 @@ static kms_err_t check_keyslot(const char *what, const json_t *obj, bool *ours, 
 {
 	keyslot_t k = {.key_size = 0};
 	const json_t *type = json_object_get(obj, "type");
+	*ours = false;
 	if (!json_is_string(type) || strcmp(json_string_value(type), "luks2") != 0)
-		return refuse(why, "%s is not of type luks2", what);
-	KMS_TRY(read_fields(what, obj, keyslot_fields, COUNT(keyslot_fields), &k, why));
+		return header_refuse(why, "%s is not of type luks2", what);
+	KMS_TRY(header_fields(what, obj, keyslot_fields, COUNT(keyslot_fields), &k, why));
 	if (k.key_size != VOLUME_KEY_LEN)
-		return refuse(why, "%s holds a key of %u bytes instead of %u", what, k.key_size,
-			      VOLUME_KEY_LEN);
+		return header_refuse(why, "%s holds a key of %u bytes instead of %u", what, k.key_size,
+				     VOLUME_KEY_LEN);
 	KMS_TRY(check_af(what, k.af, why));
 	KMS_TRY(check_area(what, k.area, why));
 	return check_kdf(what, k.kdf, ours, why);
@@ -389,47 +431,49 @@ static kms_err_t check_keyslots(const json_t *obj, volume_header_t *h, diag_t *w
 	{
 		uint64_t i = 0;
 		char what[32];
-		if (!decimal(number, &i) || i >= VOLUME_SLOTS)
-			return refuse(why, "keyslot number \"%.20s\" is out of range", number);
+		if (!header_decimal(number, &i) || i >= VOLUME_SLOTS)
+			return header_refuse(why, "keyslot number \"%.20s\" is out of range", number);
 		(void)snprintf(what, sizeof what, "keyslot %u", (unsigned)i);
-		KMS_TRY(check_keyslot(what, slot, &h->ours[i], why));
 		h->used[i] = true;
+		if (h->reencrypting && header_reencrypt_slot(slot))
+			continue; /* checked with the re-encryption */
+		KMS_TRY(check_keyslot(what, slot, &h->ours[i], why));
 	}
 	return KMS_OK;
 }
 
 /* --- the whole --- */
 
-typedef struct metadata {
-	json_t *keyslots, *tokens, *segments, *digests, *config;
-} metadata_t;
-
 static const json_field_t metadata_fields[] = {
-	{"keyslots", JF_RAW, offsetof(metadata_t, keyslots), 0, false},
-	{"tokens", JF_RAW, offsetof(metadata_t, tokens), 0, false},
-	{"segments", JF_RAW, offsetof(metadata_t, segments), 0, false},
-	{"digests", JF_RAW, offsetof(metadata_t, digests), 0, false},
-	{"config", JF_RAW, offsetof(metadata_t, config), 0, false},
+	{"keyslots", JF_RAW, offsetof(header_metadata_t, keyslots), 0, false},
+	{"tokens", JF_RAW, offsetof(header_metadata_t, tokens), 0, false},
+	{"segments", JF_RAW, offsetof(header_metadata_t, segments), 0, false},
+	{"digests", JF_RAW, offsetof(header_metadata_t, digests), 0, false},
+	{"config", JF_RAW, offsetof(header_metadata_t, config), 0, false},
 };
 
 kms_err_t header_check(span_t json, const char *uuid, volume_header_t *out, diag_t *why)
 {
 	SCOPED(json_freep) json_t *doc = NULL;
-	metadata_t m = {.keyslots = NULL};
+	header_metadata_t m = {.keyslots = NULL};
 	volume_header_t h = {.data_offset = 0};
 	diag_t reason = {""};
 	if (uuid == NULL || !uuid_valid(uuid))
-		return refuse(why, "its UUID is not one");
+		return header_refuse(why, "its UUID is not one");
 	kms_err_t e = json_parse(json, JSON_MAX, &doc, &reason);
 	if (e == KMS_E_INVALID)
-		return refuse(why, "its JSON: %s", reason.text);
+		return header_refuse(why, "its JSON: %s", reason.text);
 	KMS_TRY(e);
-	KMS_TRY(read_fields("metadata", doc, metadata_fields, COUNT(metadata_fields), &m, why));
+	KMS_TRY(header_fields("metadata", doc, metadata_fields, COUNT(metadata_fields), &m, why));
 	/* requirements first: a pending re-encryption explains whatever else is unusual */
-	KMS_TRY(check_config(m.config, &h.facts, why));
-	KMS_TRY(check_segments(m.segments, &h, why));
-	KMS_TRY(check_digests(m.digests, why));
+	KMS_TRY(check_config(m.config, &h, why));
 	KMS_TRY(check_keyslots(m.keyslots, &h, why));
+	if (h.reencrypting) {
+		KMS_TRY(header_reencryption(&m, &h, why));
+	} else {
+		KMS_TRY(check_segments(m.segments, &h, why));
+		KMS_TRY(check_digests(m.digests, &h, why));
+	}
 	memcpy(h.facts.uuid, uuid, sizeof h.facts.uuid);
 	*out = h;
 	return KMS_OK;

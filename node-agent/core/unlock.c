@@ -70,21 +70,36 @@ static kms_err_t mapped_before(volume_port_t *p, const kms_release_t *r, const u
 	return KMS_OK;
 }
 
+/* In re-encryption: by both fingerprints, and on the device itself (ports/volume.h). */
+static kms_err_t unlock_reencrypting(volume_t *v, const kms_release_t *r, const unlock_order_t *order,
+				     diag_t *why)
+{
+	const kms_secret_t *with = NULL;
+	KMS_TRY(verify_reencrypting(v, r, &with, why));
+	return order->test_open ? KMS_OK : volume_activate_reencrypting(v, with->secret, order->mapper, why);
+}
+
+static kms_err_t unlock_plain(volume_t *v, const kms_release_t *r, const unlock_order_t *order, diag_t *why)
+{
+	SCOPED(secret_freep) secret_t *key = NULL;
+	KMS_TRY(verify_open(v, r, &key, why));
+	return order->test_open ? KMS_OK : volume_activate(v, key, order->mapper, why);
+}
+
 kms_err_t unlock_volume(volume_port_t *p, const kms_release_t *r, const unlock_order_t *order,
 			unlock_done_t *out, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(secret_freep) secret_t *key = NULL;
 	unlock_done_t done = {.result = UNLOCK_OPENS};
 	bool mapped = false;
 	if (!order->test_open)
 		KMS_TRY(mapped_before(p, r, order, &mapped, &done, why));
 	if (!mapped) {
 		KMS_TRY(volume_load(p, order->device, &v, why));
-		KMS_TRY(verify_open(v, r, &key, why));
+		KMS_TRY(volume_header(v)->reencrypting ? unlock_reencrypting(v, r, order, why)
+						       : unlock_plain(v, r, order, why));
 	}
 	if (!mapped && !order->test_open) {
-		KMS_TRY(volume_activate(v, key, order->mapper, why));
 		done.result = UNLOCK_MAPPED;
 		(void)snprintf(done.mapping, sizeof done.mapping, "%s", order->mapper);
 	}

@@ -5,6 +5,7 @@
 #include "node-agent/luks/crypt.h"
 #include "node-agent/luks/device.h"
 #include "node-agent/luks/luks_port.h"
+#include "node-agent/luks/luks_volume.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,25 +15,9 @@
 #define METADATA_MOST  (4U * 1024U * 1024U)
 #define HEADER_LEAST   (2 * METADATA_LEAST)
 
-typedef struct luks_volume {
-	volume_t base;
-	device_t device; /* read-only */
-	int copy;        /* memfd with the header's bytes */
-	struct crypt_device *cd;
-	crypt_log_t log;
-	volume_header_t header;
-	buf_t json;
-} luks_volume_t;
-
-/* base is the first member */
-static luks_volume_t *of(volume_t *v)
-{
-	return (luks_volume_t *)v;
-}
-
 static void volume_close_impl(volume_t *base)
 {
-	luks_volume_t *v = of(base);
+	luks_volume_t *v = luks_volume_of(base);
 	crypt_freep(&v->cd);
 	closep(&v->copy);
 	device_close(&v->device);
@@ -47,9 +32,9 @@ static void luks_volume_freep(luks_volume_t **v)
 	*v = NULL;
 }
 
-static const volume_facts_t *volume_facts_impl(const volume_t *v)
+static const volume_header_t *volume_header_impl(const volume_t *v)
 {
-	return &((const luks_volume_t *)v)->header.facts;
+	return &((const luks_volume_t *)v)->header;
 }
 
 /* --- loading --- */
@@ -150,22 +135,25 @@ static kms_err_t try_slot(luks_volume_t *v, int slot, const secret_t *secret, se
 		return KMS_E_NOTFOUND;
 	if (r < 0)
 		return crypt_fail(why, r, &v->log, "opening a keyslot");
-	/* a keyslot may hold any key: only the one of the data segment's digest is the volume's */
+	/* a keyslot may hold any key: only the one of the data segment's digest is the volume's. With two
+	 * volume keys the header's check has told the keyslots apart, by the digests under which the library
+	 * opens them */
+	bool data = !v->header.reencrypting && !v->header.next[slot];
 	if (n != VOLUME_KEY_LEN ||
-	    crypt_activate_by_volume_key(v->cd, NULL, (const char *)secret_data(vk), n, 0) < 0)
+	    (data && crypt_activate_by_volume_key(v->cd, NULL, (const char *)secret_data(vk), n, 0) < 0))
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "keyslot %d opens to a key that is not that of the data segment", slot);
 	*key = TAKE(vk);
 	return KMS_OK;
 }
 
-static kms_err_t volume_open_impl(volume_t *base, const secret_t *secret, secret_t **key, int *slot,
-				  diag_t *why)
+static kms_err_t volume_open_impl(volume_t *base, volume_which_t which, const secret_t *secret,
+				  secret_t **key, int *slot, diag_t *why)
 {
-	luks_volume_t *v = of(base);
+	luks_volume_t *v = luks_volume_of(base);
 	SCOPED(secret_freep) secret_t *found = NULL;
 	for (int i = 0; i < (int)VOLUME_SLOTS; i++) {
-		if (!v->header.ours[i])
+		if (!v->header.ours[i] || v->header.next[i] != (which == VOLUME_KEY_NEXT))
 			continue;
 		kms_err_t e = try_slot(v, i, secret, &found, why);
 		if (e == KMS_E_NOTFOUND)
@@ -182,21 +170,13 @@ static kms_err_t volume_open_impl(volume_t *base, const secret_t *secret, secret
 
 /* --- changing the device --- */
 
-typedef struct writer {
-	int fd;
-	crypt_log_t log;
-	struct crypt_device *cd;
-} writer_t;
-
-static void writer_close(writer_t *w)
+void writer_close(writer_t *w)
 {
 	crypt_freep(&w->cd);
 	closep(&w->fd);
 }
 
-/* The device itself, once it is certain that its header is the one that was checked. Until the library
- * writes, it takes its own lock and compares the header's sequence number with what it loaded here. */
-static kms_err_t writer_open(luks_volume_t *v, writer_t *w, diag_t *why)
+kms_err_t writer_open(luks_volume_t *v, writer_t *w, diag_t *why)
 {
 	SCOPED(buf_free) buf_t json = BUF_INIT;
 	volume_header_t now;
@@ -234,9 +214,10 @@ static kms_err_t add_error(writer_t *w, int r, diag_t *why)
 	return crypt_fail(why, r, &w->log, "adding a keyslot");
 }
 
-static kms_err_t volume_add_impl(volume_t *base, const secret_t *key, const secret_t *secret, diag_t *why)
+static kms_err_t volume_add_impl(volume_t *base, volume_which_t which, const secret_t *key,
+				 const secret_t *secret, diag_t *why)
 {
-	luks_volume_t *v = of(base);
+	luks_volume_t *v = luks_volume_of(base);
 	SCOPED(writer_close) writer_t w = {.fd = -1};
 	span_t vk = secret_span(key);
 	span_t pass = secret_span(secret);
@@ -249,8 +230,9 @@ static kms_err_t volume_add_impl(volume_t *base, const secret_t *key, const secr
 	int r = crypt_keyslot_set_encryption(w.cd, VOLUME_CIPHER, VOLUME_KEY_LEN);
 	if (r < 0)
 		return crypt_fail(why, r, &w.log, "choosing the keyslot's cipher");
-	r = crypt_keyslot_add_by_volume_key(w.cd, slot, (const char *)vk.p, vk.n, (const char *)pass.p,
-					    pass.n);
+	/* the next key becomes no segment's, and is never taken for the volume's */
+	r = crypt_keyslot_add_by_key(w.cd, slot, (const char *)vk.p, vk.n, (const char *)pass.p, pass.n,
+				     which == VOLUME_KEY_NEXT ? CRYPT_VOLUME_KEY_NO_SEGMENT : 0);
 	if (r < 0)
 		return add_error(&w, r, why);
 	return device_sync(w.fd, why);
@@ -258,7 +240,7 @@ static kms_err_t volume_add_impl(volume_t *base, const secret_t *key, const secr
 
 static kms_err_t volume_destroy_impl(volume_t *base, int slot, diag_t *why)
 {
-	luks_volume_t *v = of(base);
+	luks_volume_t *v = luks_volume_of(base);
 	SCOPED(writer_close) writer_t w = {.fd = -1};
 	if (slot < 0 || slot >= (int)VOLUME_SLOTS || !v->header.ours[slot])
 		return diag_fail(why, KMS_E_INVALID, "keyslot %d is not one of the KMS's", slot);
@@ -271,7 +253,7 @@ static kms_err_t volume_destroy_impl(volume_t *base, int slot, diag_t *why)
 
 /* --- mapping --- */
 
-static kms_err_t no_mapper(int r, const crypt_log_t *log, diag_t *why)
+kms_err_t luks_no_mapper(int r, const crypt_log_t *log, diag_t *why)
 {
 	if (r == -ENOTSUP || r == -ENODEV || r == -ENXIO)
 		return diag_fail(why, KMS_E_IO, "this kernel has no device-mapper/dm-crypt: %s",
@@ -281,11 +263,11 @@ static kms_err_t no_mapper(int r, const crypt_log_t *log, diag_t *why)
 
 static kms_err_t volume_activate_impl(volume_t *base, const secret_t *key, const char *name, diag_t *why)
 {
-	luks_volume_t *v = of(base);
+	luks_volume_t *v = luks_volume_of(base);
 	span_t vk = secret_span(key);
 	v->log.text[0] = '\0';
 	int r = crypt_activate_by_volume_key(v->cd, name, (const char *)vk.p, vk.n, 0);
-	return r < 0 ? no_mapper(r, &v->log, why) : KMS_OK;
+	return r < 0 ? luks_no_mapper(r, &v->log, why) : KMS_OK;
 }
 
 static kms_err_t volume_deactivate_impl(volume_port_t *p, const char *name, diag_t *why)
@@ -301,20 +283,24 @@ static kms_err_t volume_deactivate_impl(volume_port_t *p, const char *name, diag
 	if (r == -EBUSY)
 		return diag_fail(why, KMS_E_CONFLICT,
 				 "/dev/mapper/%s is in use: unmount what is on it, then lock again", name);
-	return r < 0 ? no_mapper(r, &log, why) : KMS_OK;
+	return r < 0 ? luks_no_mapper(r, &log, why) : KMS_OK;
 }
 
 static const volume_ops_t ops = {
 	.probe = luks_probe,
 	.load = volume_load_impl,
 	.close = volume_close_impl,
-	.facts = volume_facts_impl,
+	.header = volume_header_impl,
 	.open = volume_open_impl,
 	.add = volume_add_impl,
 	.destroy = volume_destroy_impl,
 	.mapping = luks_mapping,
 	.activate = volume_activate_impl,
 	.deactivate = volume_deactivate_impl,
+	.can_reencrypt = luks_can_reencrypt,
+	.reencrypt_begin = luks_reencrypt_begin,
+	.reencrypt = luks_reencrypt,
+	.activate_reencrypting = luks_activate_reencrypting,
 	.build = luks_build,
 	.begun = luks_begun,
 	.write = luks_write,
@@ -325,6 +311,7 @@ kms_err_t luks_new(volume_check_t check, volume_port_t **out)
 	volume_port_t *p = calloc(1, sizeof *p);
 	if (p == NULL)
 		return KMS_E_NOMEM;
+	luks_read_version();
 	crypt_quiet();
 	p->ops = &ops;
 	p->check = check;

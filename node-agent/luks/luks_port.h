@@ -14,5 +14,15 @@ KMS_MUST luks_build(volume_port_t *p, const char *file, const char *device, cons
 		    const secret_t *secret, diag_t *why);
 KMS_MUST luks_begun(volume_port_t *p, const char *file, const char *device, bool *out, diag_t *why);
 KMS_MUST luks_write(volume_port_t *p, const char *file, const char *device, diag_t *why);
+/* reencrypt.c. Once a process, before the library is used: its version is told then, and never again. */
+void luks_read_version(void);
+/* 2.7.0 to 2.7.4. */
+bool luks_version_corrupts(const unsigned version[3]);
+KMS_MUST luks_can_reencrypt(volume_port_t *p, diag_t *why);
+KMS_MUST luks_reencrypt_begin(volume_t *v, const secret_t *secret, int slot, int next, const char *mapping,
+			      diag_t *why);
+KMS_MUST luks_reencrypt(volume_t *v, const secret_t *secret, const char *mapping,
+			const volume_progress_t *progress, diag_t *why);
+KMS_MUST luks_activate_reencrypting(volume_t *v, const secret_t *secret, const char *name, diag_t *why);
 
 #endif

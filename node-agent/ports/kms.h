@@ -75,6 +75,12 @@ typedef struct kms_rotation {
 	uint8_t nonce[KMS_NONCE_LEN];
 } kms_rotation_t;
 
+/* A re-encryption that the KMS knows of. */
+typedef struct kms_reencryption {
+	bool running; /* it can only be finished, or taken back by who proves that no byte was changed */
+	uint8_t nonce[KMS_NONCE_LEN];
+} kms_reencryption_t;
+
 typedef enum kms_volume_state {
 	KMS_VOLUME_PRE_ACTIVE = 1,
 	KMS_VOLUME_ACTIVE,
@@ -109,6 +115,12 @@ typedef struct kms_ops {
 			     diag_t *why);
 	kms_err_t (*retire)(kms_port_t *k, const char *volume, uint32_t version, diag_t *why);
 	kms_err_t (*abort)(kms_port_t *k, const char *volume, diag_t *why);
+	kms_err_t (*reencrypt)(kms_port_t *k, const char *volume, const char *maintenance,
+			       const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why);
+	kms_err_t (*reencrypt_progress)(kms_port_t *k, const char *volume, uint64_t done, uint64_t total,
+					diag_t *why);
+	kms_err_t (*reencrypt_promote)(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why);
+	kms_err_t (*reencrypt_abort)(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why);
 } kms_ops_t;
 
 struct kms_port {
@@ -168,6 +180,36 @@ static inline KMS_MUST kms_retire(kms_port_t *k, const char *volume, uint32_t ve
 static inline KMS_MUST kms_abort(kms_port_t *k, const char *volume, diag_t *why)
 {
 	return k->ops->abort(k, volume, why);
+}
+
+/* Registers the fingerprint of the volume key to which a re-encryption will lead, or finds it so. CONFLICT:
+ * one to another volume key is running. maintenance may be NULL. */
+static inline KMS_MUST kms_reencrypt(kms_port_t *k, const char *volume, const char *maintenance,
+				     const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why)
+{
+	return k->ops->reencrypt(k, volume, maintenance, fingerprint, out, why);
+}
+
+/* Bytes. The first report makes it a running one, and has to come before anything is changed. total 0: not
+ * known yet. */
+static inline KMS_MUST kms_reencrypt_progress(kms_port_t *k, const char *volume, uint64_t done,
+					      uint64_t total, diag_t *why)
+{
+	return k->ops->reencrypt_progress(k, volume, done, total, why);
+}
+
+/* proof: fingerprint_proof by the new volume key's fingerprint. */
+static inline KMS_MUST kms_reencrypt_promote(kms_port_t *k, const char *volume, const uint8_t *proof,
+					     diag_t *why)
+{
+	return k->ops->reencrypt_promote(k, volume, proof, why);
+}
+
+/* proof: fingerprint_proof by the active fingerprint, of a header that is in no re-encryption. */
+static inline KMS_MUST kms_reencrypt_abort(kms_port_t *k, const char *volume, const uint8_t *proof,
+					   diag_t *why)
+{
+	return k->ops->reencrypt_abort(k, volume, proof, why);
 }
 
 /* Wipes and frees what the object owns; for SCOPED. */

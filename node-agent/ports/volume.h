@@ -51,6 +51,8 @@ typedef struct volume_header {
 	uint64_t data_offset; /* bytes */
 	bool used[VOLUME_SLOTS];
 	bool ours[VOLUME_SLOTS]; /* of the kind that the agent makes, so that trying it is cheap */
+	bool next[VOLUME_SLOTS]; /* of another volume key, to which a re-encryption leads or will lead */
+	bool reencrypting;       /* from one volume key to the next */
 } volume_header_t;
 
 /* The check of a header's JSON metadata and the UUID beside it: node-agent/core/header.h. INTEGRITY when
@@ -72,6 +74,16 @@ typedef struct volume_mapping {
 	char name[VOLUME_MAPPER_CAP]; /* as in /dev/mapper */
 } volume_mapping_t;
 
+/* Which of a header's volume keys: the data's, or the one to which a re-encryption leads. */
+typedef enum volume_which { VOLUME_KEY_DATA = 1, VOLUME_KEY_NEXT } volume_which_t;
+
+/* Called between two steps of a re-encryption, bytes: false ends the call, and leaves a header that a next
+ * one goes on with. */
+typedef struct volume_progress {
+	bool (*step)(void *ctx, uint64_t done, uint64_t total);
+	void *ctx;
+} volume_progress_t;
+
 typedef struct volume_port volume_port_t;
 typedef struct volume volume_t;
 
@@ -79,9 +91,11 @@ typedef struct volume_ops {
 	kms_err_t (*probe)(volume_port_t *p, const char *device, device_facts_t *out, diag_t *why);
 	kms_err_t (*load)(volume_port_t *p, const char *device, volume_t **out, diag_t *why);
 	void (*close)(volume_t *v);
-	const volume_facts_t *(*facts)(const volume_t *v);
-	kms_err_t (*open)(volume_t *v, const secret_t *secret, secret_t **key, int *slot, diag_t *why);
-	kms_err_t (*add)(volume_t *v, const secret_t *key, const secret_t *secret, diag_t *why);
+	const volume_header_t *(*header)(const volume_t *v);
+	kms_err_t (*open)(volume_t *v, volume_which_t which, const secret_t *secret, secret_t **key,
+			  int *slot, diag_t *why);
+	kms_err_t (*add)(volume_t *v, volume_which_t which, const secret_t *key, const secret_t *secret,
+			 diag_t *why);
 	kms_err_t (*destroy)(volume_t *v, int slot, diag_t *why);
 	kms_err_t (*mapping)(volume_port_t *p, const char *uuid, const char *name, const char *device,
 			     volume_mapping_t *out, diag_t *why);
@@ -91,6 +105,13 @@ typedef struct volume_ops {
 			   const secret_t *secret, diag_t *why);
 	kms_err_t (*begun)(volume_port_t *p, const char *file, const char *device, bool *out, diag_t *why);
 	kms_err_t (*write)(volume_port_t *p, const char *file, const char *device, diag_t *why);
+	kms_err_t (*can_reencrypt)(volume_port_t *p, diag_t *why);
+	kms_err_t (*reencrypt_begin)(volume_t *v, const secret_t *secret, int slot, int next,
+				     const char *mapping, diag_t *why);
+	kms_err_t (*reencrypt)(volume_t *v, const secret_t *secret, const char *mapping,
+			       const volume_progress_t *progress, diag_t *why);
+	kms_err_t (*activate_reencrypting)(volume_t *v, const secret_t *secret, const char *name,
+					   diag_t *why);
 } volume_ops_t;
 
 struct volume_port {
@@ -123,9 +144,14 @@ static inline void volume_closep(volume_t **v)
 }
 
 /* Borrowed from v. */
+static inline const volume_header_t *volume_header(const volume_t *v)
+{
+	return v->port->ops->header(v);
+}
+
 static inline const volume_facts_t *volume_facts(const volume_t *v)
 {
-	return v->port->ops->facts(v);
+	return &volume_header(v)->facts;
 }
 
 /* Tries the keyslots of our own kind and no others. NOTFOUND: the secret opens none. key and slot may be
@@ -133,14 +159,27 @@ static inline const volume_facts_t *volume_facts(const volume_t *v)
 static inline KMS_MUST volume_open(volume_t *v, const secret_t *secret, secret_t **key, int *slot,
 				   diag_t *why)
 {
-	return v->port->ops->open(v, secret, key, slot, why);
+	return v->port->ops->open(v, VOLUME_KEY_DATA, secret, key, slot, why);
+}
+
+/* The same with the keyslots of the next volume key. */
+static inline KMS_MUST volume_open_next(volume_t *v, const secret_t *secret, secret_t **key, int *slot,
+					diag_t *why)
+{
+	return v->port->ops->open(v, VOLUME_KEY_NEXT, secret, key, slot, why);
 }
 
 /* Writes the volume key under `secret` into a free keyslot of the device. FULL: none is free. CONFLICT: the
  * header on the device is not the one in v any more. Never overwrites. */
 static inline KMS_MUST volume_add(volume_t *v, const secret_t *key, const secret_t *secret, diag_t *why)
 {
-	return v->port->ops->add(v, key, secret, why);
+	return v->port->ops->add(v, VOLUME_KEY_DATA, key, secret, why);
+}
+
+/* The same with the volume key to which a re-encryption is to lead: an unbound keyslot. */
+static inline KMS_MUST volume_add_next(volume_t *v, const secret_t *key, const secret_t *secret, diag_t *why)
+{
+	return v->port->ops->add(v, VOLUME_KEY_NEXT, key, secret, why);
 }
 
 /* Wipes and frees one keyslot of the device. CONFLICT as volume_add. */
@@ -188,6 +227,37 @@ static inline KMS_MUST volume_begun(volume_port_t *p, const char *file, const ch
 static inline KMS_MUST volume_write(volume_port_t *p, const char *file, const char *device, diag_t *why)
 {
 	return p->ops->write(p, file, device, why);
+}
+
+/* Whether this machine's libcryptsetup may re-encrypt. CONFLICT, and why not. */
+static inline KMS_MUST volume_can_reencrypt(volume_port_t *p, diag_t *why)
+{
+	return p->ops->can_reencrypt(p, why);
+}
+
+/* Writes to the device's header that it is in re-encryption from the volume key of keyslot `slot` to that of
+ * `next`; `secret` opens both. Data stay as they are. mapping: the name under which the volume is mapped, or
+ * NULL. FULL: too little space in the header. CONFLICT as volume_add. */
+static inline KMS_MUST volume_reencrypt_begin(volume_t *v, const secret_t *secret, int slot, int next,
+					      const char *mapping, diag_t *why)
+{
+	return v->port->ops->reencrypt_begin(v, secret, slot, next, mapping, why);
+}
+
+/* Goes on with a re-encryption, repairs first what a crash has left, and ends with all data under the next
+ * volume key and the keyslots of the former gone; or earlier, when progress->step says so. */
+static inline KMS_MUST volume_reencrypt(volume_t *v, const secret_t *secret, const char *mapping,
+					const volume_progress_t *progress, diag_t *why)
+{
+	return v->port->ops->reencrypt(v, secret, mapping, progress, why);
+}
+
+/* As volume_activate, of a volume in re-encryption, by the secret that opens both volume keys. Repairs first
+ * what a crash has left. */
+static inline KMS_MUST volume_activate_reencrypting(volume_t *v, const secret_t *secret, const char *name,
+						    diag_t *why)
+{
+	return v->port->ops->activate_reencrypting(v, secret, name, why);
 }
 
 #endif

@@ -99,7 +99,7 @@ static const edit_t refused[] = {
 	{CONFIG,
 	 "{\"json_size\":\"12288\",\"keyslots_size\":\"1\",\"requirements\":{\"mandatory\":[\"online-"
 	 "reencrypt-v2\"]}}",
-	 "a re-encryption is pending"},
+	 "in re-encryption without a keyslot"},
 	{CONFIG,
 	 "{\"json_size\":\"12288\",\"keyslots_size\":\"1\",\"requirements\":{\"mandatory\":[\"offline-"
 	 "reencrypt\"]}}",

@@ -25,10 +25,11 @@ bool sim_opens(const sim_disk_t *d, uint32_t version)
 {
 	uint8_t want[32];
 	sim_secret(version, want);
+	bool data = false, next = false;
 	for (size_t i = 0; d->present && i < SIM_SLOTS; i++)
 		if (d->slots[i].used && !d->slots[i].foreign && memcmp(d->slots[i].secret, want, 32) == 0)
-			return true;
-	return false;
+			*(d->slots[i].next ? &next : &data) = true;
+	return data && (next || !d->reencrypting); /* in re-encryption one secret has to open both keys */
 }
 
 static bool some_live_secret_opens(const sim_t *s, const sim_disk_t *d)
@@ -39,12 +40,46 @@ static bool some_live_secret_opens(const sim_t *s, const sim_disk_t *d)
 	return false;
 }
 
+static void fill_facts(const sim_disk_t *d, volume_facts_t *f)
+{
+	*f = (volume_facts_t){.n_segments = 1};
+	memcpy(f->uuid, d->uuid, sizeof f->uuid);
+	volume_segment_t *g = &f->segments[0];
+	(void)snprintf(g->type, sizeof g->type, "crypt");
+	(void)snprintf(g->offset, sizeof g->offset, "16777216");
+	(void)snprintf(g->size, sizeof g->size, "dynamic");
+	memcpy(g->cipher, d->cipher, sizeof g->cipher);
+	(void)snprintf(g->iv_tweak, sizeof g->iv_tweak, "0");
+	(void)snprintf(g->sector_size, sizeof g->sector_size, "4096");
+}
+
+static bool registered_as(const sim_disk_t *d, const uint8_t key[64], const uint8_t fingerprint[32])
+{
+	SCOPED(secret_freep) secret_t *k = NULL;
+	volume_facts_t f;
+	uint8_t now[32];
+	fill_facts(d, &f);
+	if (secret_from(span_of(key, 64), &k) != KMS_OK || fingerprint_make(&f, k, now) != KMS_OK)
+		abort();
+	return memcmp(now, fingerprint, sizeof now) == 0;
+}
+
+/* A boot right now would take the volume for the registered one. */
+static bool would_be_accepted(const sim_t *s, const sim_disk_t *d)
+{
+	bool active = registered_as(d, d->key, s->fingerprint);
+	bool pending = s->reencryption != SIM_NO_REENCRYPTION;
+	if (d->reencrypting)
+		return active && pending && registered_as(d, d->next_key, s->next_fingerprint);
+	return active || (pending && registered_as(d, d->key, s->next_fingerprint));
+}
+
 bool sim_safe(const sim_t *s)
 {
 	if (s->state != KMS_VOLUME_ACTIVE)
 		return true; /* nothing was promised yet */
 	if (strcmp(s->disk.uuid, s->uuid) == 0 && some_live_secret_opens(s, &s->disk))
-		return true;
+		return would_be_accepted(s, &s->disk);
 	return s->header_file && strcmp(s->header.uuid, s->uuid) == 0 &&
 	       some_live_secret_opens(s, &s->header) && s->has_record && s->record.state == RECORD_FORMATTING;
 }
@@ -98,7 +133,7 @@ typedef struct sim_volume {
 	sim_t *sim;
 	sim_disk_t *disk; /* the device */
 	sim_disk_t copy;  /* what was read of it */
-	volume_facts_t facts;
+	volume_header_t header;
 } sim_volume_t;
 
 static sim_t *of_volumes(volume_port_t *p)
@@ -137,19 +172,6 @@ static kms_err_t probe(volume_port_t *p, const char *device, device_facts_t *out
 	return leave(s, KMS_OK, why);
 }
 
-static void fill_facts(const sim_disk_t *d, volume_facts_t *f)
-{
-	*f = (volume_facts_t){.n_segments = 1};
-	memcpy(f->uuid, d->uuid, sizeof f->uuid);
-	volume_segment_t *g = &f->segments[0];
-	(void)snprintf(g->type, sizeof g->type, "crypt");
-	(void)snprintf(g->offset, sizeof g->offset, "16777216");
-	(void)snprintf(g->size, sizeof g->size, "dynamic");
-	memcpy(g->cipher, d->cipher, sizeof g->cipher);
-	(void)snprintf(g->iv_tweak, sizeof g->iv_tweak, "0");
-	(void)snprintf(g->sector_size, sizeof g->sector_size, "4096");
-}
-
 static kms_err_t load(volume_port_t *p, const char *device, volume_t **out, diag_t *why)
 {
 	sim_t *s = of_volumes(p);
@@ -166,7 +188,13 @@ static kms_err_t load(volume_port_t *p, const char *device, volume_t **out, diag
 	v->sim = s;
 	v->disk = d;
 	v->copy = *d;
-	fill_facts(d, &v->facts);
+	fill_facts(d, &v->header.facts);
+	v->header.reencrypting = d->reencrypting;
+	for (size_t i = 0; i < SIM_SLOTS; i++) {
+		v->header.used[i] = d->slots[i].used;
+		v->header.ours[i] = d->slots[i].used && !d->slots[i].foreign;
+		v->header.next[i] = d->slots[i].next;
+	}
 	kms_err_t e = leave(s, KMS_OK, why);
 	if (e != KMS_OK)
 		free(v);
@@ -180,18 +208,20 @@ static void close_volume(volume_t *v)
 	free(of(v));
 }
 
-static const volume_facts_t *facts(const volume_t *v)
+static const volume_header_t *header(const volume_t *v)
 {
-	return &CONTAINER((volume_t *)(uintptr_t)v, sim_volume_t, base)->facts;
+	return &CONTAINER((volume_t *)(uintptr_t)v, sim_volume_t, base)->header;
 }
 
-static kms_err_t open_volume(volume_t *base, const secret_t *secret, secret_t **key, int *slot, diag_t *why)
+static kms_err_t open_volume(volume_t *base, volume_which_t which, const secret_t *secret, secret_t **key,
+			     int *slot, diag_t *why)
 {
 	sim_volume_t *v = of(base);
 	span_t pass = secret_span(secret);
 	KMS_TRY(enter(v->sim, why));
 	for (size_t i = 0; i < SIM_SLOTS; i++) {
-		if (!v->copy.slots[i].used || v->copy.slots[i].foreign)
+		if (!v->copy.slots[i].used || v->copy.slots[i].foreign ||
+		    v->copy.slots[i].next != (which == VOLUME_KEY_NEXT))
 			continue;
 		base->port->openings++;
 		if (pass.n != 32 || memcmp(pass.p, v->copy.slots[i].secret, 32) != 0)
@@ -199,7 +229,8 @@ static kms_err_t open_volume(volume_t *base, const secret_t *secret, secret_t **
 		if (slot != NULL)
 			*slot = (int)i;
 		kms_err_t e = leave(v->sim, KMS_OK, why);
-		return e == KMS_OK && key != NULL ? secret_from(span_of(v->copy.key, 64), key) : e;
+		const uint8_t *found = which == VOLUME_KEY_NEXT ? v->copy.next_key : v->copy.key;
+		return e == KMS_OK && key != NULL ? secret_from(span_of(found, 64), key) : e;
 	}
 	return leave(v->sim, diag_fail(why, KMS_E_NOTFOUND, "the secret opens no keyslot"), why);
 }
@@ -208,8 +239,8 @@ static bool changed(const sim_volume_t *v)
 {
 	const sim_disk_t *a = &v->copy;
 	const sim_disk_t *b = v->disk;
-	if (a->present != b->present || strcmp(a->uuid, b->uuid) != 0 ||
-	    memcmp(a->key, b->key, sizeof a->key) != 0)
+	if (a->present != b->present || a->reencrypting != b->reencrypting || a->steps != b->steps ||
+	    strcmp(a->uuid, b->uuid) != 0 || memcmp(a->key, b->key, sizeof a->key) != 0)
 		return true;
 	for (size_t i = 0; i < SIM_SLOTS; i++)
 		if (a->slots[i].used != b->slots[i].used ||
@@ -218,16 +249,21 @@ static bool changed(const sim_volume_t *v)
 	return false;
 }
 
-static kms_err_t add(volume_t *base, const secret_t *key, const secret_t *secret, diag_t *why)
+static kms_err_t add(volume_t *base, volume_which_t which, const secret_t *key, const secret_t *secret,
+		     diag_t *why)
 {
 	sim_volume_t *v = of(base);
+	bool next = which == VOLUME_KEY_NEXT;
 	KMS_TRY(enter(v->sim, why));
-	if (changed(v) || memcmp(secret_span(key).p, v->disk->key, 64) != 0)
+	if (changed(v) || (memcmp(secret_span(key).p, v->disk->key, 64) == 0) == next)
 		return diag_fail(why, KMS_E_CONFLICT, "the header was changed meanwhile");
 	for (size_t i = 0; i < SIM_SLOTS; i++) {
 		if (v->disk->slots[i].used)
 			continue;
 		v->disk->slots[i].used = true;
+		v->disk->slots[i].next = next;
+		if (next)
+			memcpy(v->disk->next_key, secret_span(key).p, 64);
 		memcpy(v->disk->slots[i].secret, secret_span(secret).p, 32);
 		v->sim->adds++;
 		return leave(v->sim, KMS_OK, why);
@@ -334,11 +370,81 @@ static kms_err_t write_header(volume_port_t *p, const char *file, const char *de
 	return leave(s, KMS_OK, why);
 }
 
+static kms_err_t can_reencrypt(volume_port_t *p, diag_t *why)
+{
+	return of_volumes(p)->corrupting ? diag_fail(why, KMS_E_CONFLICT, "it corrupts data") : KMS_OK;
+}
+
+static kms_err_t reencrypt_begin(volume_t *base, const secret_t *secret, int slot, int next,
+				 const char *mapping, diag_t *why)
+{
+	sim_volume_t *v = of(base);
+	(void)mapping;
+	KMS_TRY(enter(v->sim, why));
+	if (changed(v))
+		return diag_fail(why, KMS_E_CONFLICT, "the header was changed meanwhile");
+	const uint8_t *pass = secret_span(secret).p;
+	if (v->disk->reencrypting || v->disk->slots[slot].next || !v->disk->slots[next].next ||
+	    memcmp(v->disk->slots[slot].secret, pass, 32) != 0 ||
+	    memcmp(v->disk->slots[next].secret, pass, 32) != 0)
+		return diag_fail(why, KMS_E_IO, "not two keyslots of this secret");
+	v->disk->reencrypting = true;
+	v->disk->steps = 0;
+	return leave(v->sim, KMS_OK, why);
+}
+
+static void finish_reencryption(sim_disk_t *d)
+{
+	for (size_t i = 0; i < SIM_SLOTS; i++) {
+		if (!d->slots[i].next)
+			memset(&d->slots[i], 0, sizeof d->slots[i]);
+		d->slots[i].next = false;
+	}
+	memcpy(d->key, d->next_key, sizeof d->key);
+	memset(d->next_key, 0, sizeof d->next_key);
+	d->reencrypting = false;
+	d->steps = 0;
+}
+
+static kms_err_t reencrypt(volume_t *base, const secret_t *secret, const char *mapping,
+			   const volume_progress_t *progress, diag_t *why)
+{
+	sim_volume_t *v = of(base);
+	sim_disk_t *d = v->disk;
+	(void)secret;
+	(void)mapping;
+	if (changed(v) || !d->reencrypting)
+		return diag_fail(why, KMS_E_CONFLICT, "the header was changed meanwhile");
+	while (d->steps < SIM_STEPS) {
+		KMS_TRY(enter(v->sim, why));
+		d->steps++;
+		KMS_TRY(leave(v->sim, KMS_OK, why));
+		if (!progress->step(progress->ctx, d->steps, SIM_STEPS) && d->steps < SIM_STEPS)
+			return KMS_OK;
+	}
+	KMS_TRY(enter(v->sim, why));
+	finish_reencryption(d);
+	return leave(v->sim, KMS_OK, why);
+}
+
+static kms_err_t activate_reencrypting(volume_t *base, const secret_t *secret, const char *name, diag_t *why)
+{
+	sim_volume_t *v = of(base);
+	(void)secret;
+	KMS_TRY(enter(v->sim, why));
+	if (v->sim->no_mapper)
+		return diag_fail(why, KMS_E_IO, "this kernel has no device-mapper/dm-crypt");
+	v->sim->mapped = true;
+	(void)snprintf(v->sim->mapped_as, sizeof v->sim->mapped_as, "%s", name);
+	memcpy(v->sim->mapped_uuid, v->copy.uuid, sizeof v->sim->mapped_uuid);
+	return leave(v->sim, KMS_OK, why);
+}
+
 static const volume_ops_t volume_ops = {
 	.probe = probe,
 	.load = load,
 	.close = close_volume,
-	.facts = facts,
+	.header = header,
 	.open = open_volume,
 	.add = add,
 	.destroy = destroy,
@@ -348,6 +454,10 @@ static const volume_ops_t volume_ops = {
 	.build = build,
 	.begun = begun,
 	.write = write_header,
+	.can_reencrypt = can_reencrypt,
+	.reencrypt_begin = reencrypt_begin,
+	.reencrypt = reencrypt,
+	.activate_reencrypting = activate_reencrypting,
 };
 
 /* --- the KMS -----------------------------------------------------------------------------------------------
@@ -440,6 +550,8 @@ static kms_err_t fill_release(const sim_t *s, kms_release_t *r)
 		r->fingerprints[0].active = true;
 		memcpy(r->fingerprints[0].value, s->fingerprint, 32);
 	}
+	if (s->reencryption != SIM_NO_REENCRYPTION)
+		memcpy(r->fingerprints[r->n_fingerprints++].value, s->next_fingerprint, 32);
 	for (uint32_t i = SIM_VERSIONS - 1; i > 0; i--) {
 		if (s->secrets[i] == SIM_PENDING)
 			KMS_TRY(give_secret(i, KMS_SECRET_PENDING, r));
@@ -513,8 +625,8 @@ static kms_err_t stage(kms_port_t *k, const char *volume, const char *maintenanc
 	(void)maintenance;
 	KMS_TRY(enter(s, why));
 	KMS_TRY(known(s, volume, why));
-	if (s->state != KMS_VOLUME_ACTIVE)
-		return diag_fail(why, KMS_E_CONFLICT, "not active");
+	if (s->state != KMS_VOLUME_ACTIVE || s->reencryption != SIM_NO_REENCRYPTION)
+		return diag_fail(why, KMS_E_CONFLICT, "not active, or in re-encryption");
 	bool under_way = with_state(s, SIM_PENDING) != 0 || with_state(s, SIM_PREVIOUS) != 0;
 	if (!under_way) {
 		s->secrets[newest(s) + 1] = SIM_PENDING;
@@ -577,6 +689,79 @@ static kms_err_t abort_rotation(kms_port_t *k, const char *volume, diag_t *why)
 	return leave(s, KMS_OK, why);
 }
 
+static kms_err_t register_next(kms_port_t *k, const char *volume, const char *maintenance,
+			       const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why)
+{
+	sim_t *s = of_kms(k);
+	(void)maintenance;
+	KMS_TRY(enter(s, why));
+	KMS_TRY(known(s, volume, why));
+	if (s->state != KMS_VOLUME_ACTIVE || with_state(s, SIM_PENDING) != 0 ||
+	    with_state(s, SIM_PREVIOUS) != 0)
+		return diag_fail(why, KMS_E_CONFLICT, "not now");
+	bool same = s->reencryption != SIM_NO_REENCRYPTION &&
+		    memcmp(s->next_fingerprint, fingerprint, sizeof s->next_fingerprint) == 0;
+	if (!same && s->reencryption == SIM_RUNNING)
+		return diag_fail(why, KMS_E_CONFLICT, "another one is running");
+	if (!same) {
+		s->reencryption = SIM_REGISTERED;
+		s->next_nonce[0]++;
+		memcpy(s->next_fingerprint, fingerprint, sizeof s->next_fingerprint);
+	}
+	out->running = s->reencryption == SIM_RUNNING;
+	memcpy(out->nonce, s->next_nonce, sizeof out->nonce);
+	return leave(s, KMS_OK, why);
+}
+
+static kms_err_t progress(kms_port_t *k, const char *volume, uint64_t done, uint64_t total, diag_t *why)
+{
+	sim_t *s = of_kms(k);
+	(void)total;
+	KMS_TRY(enter(s, why));
+	KMS_TRY(known(s, volume, why));
+	if (s->reencryption == SIM_NO_REENCRYPTION)
+		return diag_fail(why, KMS_E_CONFLICT, "none is registered");
+	s->reencryption = SIM_RUNNING;
+	s->progress = done;
+	s->reports++;
+	return leave(s, KMS_OK, why);
+}
+
+static kms_err_t check_sim_proof(const uint8_t *fingerprint, const sim_t *s, const uint8_t *proof,
+				 diag_t *why)
+{
+	uint8_t want[32];
+	KMS_TRY(fingerprint_proof(fingerprint, span_of(s->next_nonce, sizeof s->next_nonce), want));
+	return memcmp(want, proof, sizeof want) == 0 ? KMS_OK : diag_fail(why, KMS_E_DENIED, "wrong proof");
+}
+
+static kms_err_t promote_next(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why)
+{
+	sim_t *s = of_kms(k);
+	KMS_TRY(enter(s, why));
+	KMS_TRY(known(s, volume, why));
+	if (s->reencryption == SIM_RUNNING) {
+		KMS_TRY(check_sim_proof(s->next_fingerprint, s, proof, why));
+		memcpy(s->fingerprint, s->next_fingerprint, sizeof s->fingerprint);
+		s->reencryption = SIM_NO_REENCRYPTION;
+	} else {
+		KMS_TRY(check_sim_proof(s->fingerprint, s, proof, why));
+	}
+	return leave(s, KMS_OK, why);
+}
+
+static kms_err_t abort_next(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why)
+{
+	sim_t *s = of_kms(k);
+	KMS_TRY(enter(s, why));
+	KMS_TRY(known(s, volume, why));
+	if (s->reencryption == SIM_RUNNING)
+		KMS_TRY(check_sim_proof(s->fingerprint, s, proof, why));
+	s->reencryption = SIM_NO_REENCRYPTION;
+	s->aborts++;
+	return leave(s, KMS_OK, why);
+}
+
 static const kms_ops_t kms_operations = {
 	.get = get,
 	.put = put,
@@ -587,6 +772,10 @@ static const kms_ops_t kms_operations = {
 	.promote = promote,
 	.retire = retire,
 	.abort = abort_rotation,
+	.reencrypt = register_next,
+	.reencrypt_progress = progress,
+	.reencrypt_promote = promote_next,
+	.reencrypt_abort = abort_next,
 };
 
 /* --- records -----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@
 #define SIM_VOLUME   "data"
 #define SIM_SLOTS    4U
 #define SIM_VERSIONS 16U
+#define SIM_STEPS    4U /* of a re-encryption */
 
 typedef enum sim_secret_state {
 	SIM_NONE = 0,
@@ -33,8 +34,12 @@ typedef struct sim_disk {
 	char uuid[VOLUME_UUID_CAP];
 	char cipher[32];
 	uint8_t key[64];
+	bool reencrypting; /* key → next_key */
+	unsigned steps;    /* of it that are done */
+	uint8_t next_key[64];
 	struct {
 		bool used;
+		bool next;    /* of next_key */
 		bool foreign; /* somebody else's keyslot, with a KDF that is not ours */
 		uint8_t secret[32];
 	} slots[SIM_SLOTS];
@@ -55,6 +60,7 @@ typedef struct sim {
 	char mapped_uuid[VOLUME_UUID_CAP];
 	bool mapped_elsewhere; /* the mapping stands on another disk */
 	bool no_mapper;
+	bool corrupting; /* libcryptsetup is one of those that may not re-encrypt */
 	/* the KMS */
 	kms_volume_state_t state;    /* 0: unknown volume */
 	kms_release_status_t status; /* of releases; 0: released */
@@ -64,6 +70,10 @@ typedef struct sim {
 	bool has_fingerprint;
 	sim_secret_state_t secrets[SIM_VERSIONS];
 	uint8_t nonce[32];
+	enum { SIM_NO_REENCRYPTION = 0, SIM_REGISTERED, SIM_RUNNING } reencryption;
+	uint8_t next_fingerprint[32];
+	uint8_t next_nonce[32];
+	uint64_t progress; /* the last that was reported */
 	/* power */
 	unsigned calls, cut_at;
 	unsigned vanish_at;  /* from this call on the device is not there; 0: never */
@@ -72,7 +82,7 @@ typedef struct sim {
 	sim_disk_t first;
 	bool cut_after, dead;
 	/* what was done */
-	unsigned adds, destroys, writes, reformats, aborts, broken;
+	unsigned adds, destroys, writes, reformats, aborts, reports, broken;
 } sim_t;
 
 void sim_init(sim_t *s);

@@ -56,8 +56,7 @@ static void rewritten_headers_are_refused(void **state)
 	}
 }
 
-/* A re-encryption begun by libcryptsetup itself. Recovery from what it left could write to the device, and
- * its metadata can be forged to decrypt it: such a header is not for this agent yet. */
+/* A re-encryption as this agent begins it, by libcryptsetup itself. */
 static void begin_reencryption(const disk_t *d)
 {
 	struct crypt_device *cd = NULL;
@@ -83,22 +82,62 @@ static void begin_reencryption(const disk_t *d)
 	crypt_free(cd);
 }
 
-static void a_pending_reencryption_is_refused(void **state)
+/* Its form is let pass, and looking at it writes nothing (recovery would). Whether it is ours is for the
+ * fingerprints to tell: neither volume key is the registered one of a forgery. */
+static void a_pending_reencryption_is_only_looked_at(void **state)
 {
 	(void)state;
 	SCOPED(disk_free) disk_t d;
-	SCOPED(volume_closep) volume_t *v = NULL;
 	uint8_t before[32];
 	uint8_t after[32];
 	diag_t why = {""};
 	disk_formatted(&d);
 	begin_reencryption(&d);
 	disk_sha256(d.device, before);
-	assert_int_equal(volume_load(d.port, d.device, &v, &why), KMS_E_INTEGRITY);
-	if (strstr(why.text, "a re-encryption is pending") == NULL)
-		fail_msg("%s", why.text);
+	SCOPED(volume_closep) volume_t *v = disk_load(&d);
+	SCOPED(secret_freep) secret_t *data = NULL;
+	SCOPED(secret_freep) secret_t *next = NULL;
+	assert_true(volume_header(v)->reencrypting);
+	assert_int_equal(volume_open(v, d.secret, &data, NULL, &why), KMS_OK);
+	assert_int_equal(volume_open_next(v, d.secret, &next, NULL, &why), KMS_OK);
+	assert_memory_not_equal(secret_span(data).p, secret_span(next).p, VOLUME_KEY_LEN);
 	disk_sha256(d.device, after);
 	assert_memory_equal(before, after, sizeof before);
+}
+
+/* CVE-2021-4122 and its kin: metadata that would write the data in clear, or elsewhere, or by another cipher.
+ */
+static void forged_reencryptions_are_refused(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *from, *to, *says;
+	} rows[] = {
+		{"\"mode\":\"reencrypt\"", "\"mode\":\"decrypt\"", "only replaces one key by another"},
+		{"\"mode\":\"reencrypt\"", "\"mode\":\"encrypt\"", "only replaces one key by another"},
+		{"\"direction\":\"forward\"", "\"direction\":\"backward\"", "forward"},
+		{"\"online-reencrypt-v2\"", "\"online-reencrypt\"", "that this agent did not begin"},
+		{"\"requirements\":{\"mandatory\":[\"online-reencrypt-v2\"]}", "\"requirements\":{}",
+		 "LUKS2 header"},
+		{"\"sector_size\":4096,\"flags\":[\"backup-final\"]",
+		 "\"sector_size\":512,\"flags\":[\"backup-final\"]", "more than the volume key"},
+		{"\"encryption\":\"aes-xts-plain64\",\"sector_size\":4096,\"flags\":[\"backup-final\"]",
+		 "\"encryption\":\"cipher_null-ecb\",\"sector_size\":4096,\"flags\":[\"backup-final\"]",
+		 "null cipher"},
+		{"\"sector_size\":4096,\"flags\":[\"backup-previous\"]",
+		 "\"sector_size\":4096,\"flags\":[\"backup-moved-segment\"]", "LUKS2 header"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		SCOPED(disk_free) disk_t d;
+		SCOPED(volume_closep) volume_t *v = NULL;
+		diag_t why = {""};
+		disk_formatted(&d);
+		begin_reencryption(&d);
+		disk_edit(d.device, rows[i].from, rows[i].to);
+		assert_int_equal(volume_load(d.port, d.device, &v, &why), KMS_E_INTEGRITY);
+		if (strstr(why.text, rows[i].says) == NULL)
+			fail_msg("row %zu: %s", i, why.text);
+	}
 }
 
 /* The edit itself is sound: the same way of writing, with a harmless change, is accepted. */
@@ -338,7 +377,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rewritten_headers_are_refused),
-		cmocka_unit_test(a_pending_reencryption_is_refused),
+		cmocka_unit_test(a_pending_reencryption_is_only_looked_at),
+		cmocka_unit_test(forged_reencryptions_are_refused),
 		cmocka_unit_test(an_edit_alone_is_not_what_is_refused),
 		cmocka_unit_test(hostile_tokens_steer_nothing),
 		cmocka_unit_test(expensive_keyslots_are_not_tried),

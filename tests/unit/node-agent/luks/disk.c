@@ -6,6 +6,7 @@
 #include "node-agent/luks/luks.h"
 
 #include <fcntl.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -142,4 +143,28 @@ void disk_edit(const char *path, const char *from, const char *to)
 		edit_copy(hdr, size, from, to);
 		disk_write(path, hdr, size, at);
 	}
+}
+
+void disk_plain_sha256(const disk_t *d, const secret_t *key, uint8_t out[32])
+{
+	enum { DATA = 16 << 20, SECTOR = 4096 };
+	static uint8_t in[SECTOR], plain[SECTOR];
+	struct stat st;
+	int n = 0;
+	EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	assert_int_equal(stat(d->device, &st), 0);
+	assert_true(EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1);
+	for (uint64_t at = 0; DATA + at < (uint64_t)st.st_size; at += SECTOR) {
+		uint8_t iv[16] = {0};
+		for (unsigned i = 0; i < 8; i++)
+			iv[i] = (uint8_t)((at / 512) >> (8 * i)); /* plain64 */
+		disk_read(d->device, in, sizeof in, DATA + at);
+		assert_true(EVP_DecryptInit_ex(c, EVP_aes_256_xts(), NULL, secret_span(key).p, iv) == 1);
+		assert_true(EVP_DecryptUpdate(c, plain, &n, in, SECTOR) == 1 && n == SECTOR);
+		assert_true(EVP_DigestUpdate(md, plain, SECTOR) == 1);
+	}
+	assert_true(EVP_DigestFinal_ex(md, out, NULL) == 1);
+	EVP_MD_CTX_free(md);
+	EVP_CIPHER_CTX_free(c);
 }

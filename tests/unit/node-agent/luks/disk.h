@@ -28,6 +28,10 @@ void disk_write(const char *path, const void *bytes, size_t n, uint64_t at);
 void disk_read(const char *path, void *bytes, size_t n, uint64_t at);
 void disk_sha256(const char *path, uint8_t out[32]);
 
+/* Of what the volume's user would read: the data area decrypted by AES-XTS with this volume key, sectors of
+ * 4096 bytes, apart from libcryptsetup. */
+void disk_plain_sha256(const disk_t *d, const secret_t *key, uint8_t out[32]);
+
 /* Replaces `from` in the JSON of both copies of the header, and makes their checksums good again. */
 void disk_edit(const char *path, const char *from, const char *to);
 
