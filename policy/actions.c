@@ -61,6 +61,10 @@ static const policy_action_t actions[] = {
 	{"rotation.promote", "volume", NONE, "a node has the next secret in place"},
 	{"rotation.retire", "volume", NONE, "a node has removed the former secret"},
 	{"rotation.abort", "volume", NONE, "drop the next secret"},
+	{"reencryption.start", "volume", NONE, "a node registers a new volume key's fingerprint"},
+	{"reencryption.progress", "volume", NONE, "a node tells how far a re-encryption is"},
+	{"reencryption.promote", "volume", NONE, "a node has re-encrypted the volume"},
+	{"reencryption.abort", "volume", NONE, "drop a re-encryption that has not begun"},
 
 	{"maintenance.create", "maintenance", NONE, "plan a maintenance event"},
 	{"maintenance.read", "maintenance", NONE, "see one maintenance event"},

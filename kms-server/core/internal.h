@@ -396,6 +396,10 @@ kms_err_t op_rotation_stage(op_t *op);
 kms_err_t op_rotation_promote(op_t *op);
 kms_err_t op_rotation_retire(op_t *op);
 kms_err_t op_rotation_abort(op_t *op);
+kms_err_t op_reencryption_start(op_t *op);
+kms_err_t op_reencryption_progress(op_t *op);
+kms_err_t op_reencryption_promote(op_t *op);
+kms_err_t op_reencryption_abort(op_t *op);
 kms_err_t op_node_tasks(op_t *op);
 kms_err_t op_node_report(op_t *op);
 kms_err_t op_maint_create(op_t *op);
@@ -440,7 +444,8 @@ KMS_MUST operator_state_to(op_t *op, const char *name, identity_state_t to, oper
  * rotated are left out. CONFLICT: none can; nothing was written. */
 KMS_MUST maint_rotate(op_t *op, const char *customer, const char *ticket, const path3_t *volume, size_t n,
 		      char id[MAINT_ID_CAP]);
-/* maintenance.c, for rotation.c: the volume's task of this event is done. NOTFOUND when there is none. */
+/* maintenance.c, for rotation.c and reencryption.c: the volume's task of this event is done. NOTFOUND when
+ * there is none. */
 KMS_MUST maint_task_done(op_t *op, const char *id, const path3_t *volume);
 /* audit.c: the answer to a query, read on the caller's thread. */
 KMS_MUST audit_query_run(const core_t *c, const audit_query_t *q, buf_t *out);
@@ -454,6 +459,14 @@ bool polls_park(op_t *op, int64_t again_ms);
 KMS_MUST maint_close(core_t *c, store_txn_t *t, const char *id, maint_rec_t *m, maint_state_t to);
 /* sys.c: opens the root key if the seal allows it. UNAVAILABLE: shares are missing. */
 KMS_MUST unseal_try(core_t *c, diag_t *why);
+/* rotation.c: whether somebody who has the fingerprint made this proof of the nonce. DENIED; INTEGRITY: no
+ * fingerprint. */
+KMS_MUST volume_proof_check(const volume_fingerprint_t *f, const uint8_t nonce[32], const uint8_t proof[32]);
+/* reencryption.c: one is registered or runs. */
+bool volume_reencrypts(const volume_rec_t *v);
+/* As if none had been begun. */
+void volume_reencryption_drop(volume_rec_t *v);
+json_t *volume_reencryption_json(const volume_rec_t *v);
 /* volumes.c */
 json_t *volume_json(const path3_t *path, const volume_rec_t *v);
 KMS_MUST volume_save(op_t *op);

@@ -47,6 +47,10 @@
 	X(OP_ROTATION_PROMOTE, "rotation.promote", 6003, 3)                                                  \
 	X(OP_ROTATION_RETIRE, "rotation.retire", 6003, 3)                                                    \
 	X(OP_ROTATION_ABORT, "rotation.abort", 6003, 3)                                                      \
+	X(OP_REENCRYPTION_START, "reencryption.start", 6003, 3)                                              \
+	X(OP_REENCRYPTION_PROGRESS, "reencryption.progress", 6003, 3)                                        \
+	X(OP_REENCRYPTION_PROMOTE, "reencryption.promote", 6003, 3)                                          \
+	X(OP_REENCRYPTION_ABORT, "reencryption.abort", 6003, 3)                                              \
 	X(OP_NODE_RELEASE, "key.release", 6003, 2)                                                           \
 	X(OP_NODE_TASKS, "node.tasks", 6003, 2)                                                              \
 	X(OP_NODE_REPORT, "node.report", 6003, 3)                                                            \

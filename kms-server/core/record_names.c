@@ -135,6 +135,48 @@ const volume_fingerprint_t *volume_fingerprint_active(const volume_rec_t *v)
 	return NULL;
 }
 
+volume_fingerprint_t *volume_fingerprint_in(volume_rec_t *v, fingerprint_state_t state)
+{
+	for (size_t i = 0; i < v->n_fingerprints; i++)
+		if (v->fingerprints[i].state == state && v->fingerprints[i].lineage == v->lineage)
+			return &v->fingerprints[i];
+	return NULL;
+}
+
+static void drop_fingerprint(volume_rec_t *v, size_t at)
+{
+	for (size_t i = at; i + 1 < v->n_fingerprints; i++)
+		v->fingerprints[i] = v->fingerprints[i + 1];
+	v->n_fingerprints--;
+}
+
+static bool drop_oldest_former(volume_rec_t *v)
+{
+	for (size_t i = 0; i < v->n_fingerprints; i++)
+		if (v->fingerprints[i].state == FP_FORMER) {
+			drop_fingerprint(v, i);
+			return true;
+		}
+	return false;
+}
+
+bool volume_fingerprint_add(volume_rec_t *v, fingerprint_state_t state, const uint8_t value[FINGERPRINT_LEN])
+{
+	if (v->n_fingerprints == VOLUME_FINGERPRINTS_MAX && !drop_oldest_former(v))
+		return false;
+	volume_fingerprint_t *f = &v->fingerprints[v->n_fingerprints++];
+	*f = (volume_fingerprint_t){.state = state, .lineage = v->lineage};
+	memcpy(f->value, value, FINGERPRINT_LEN);
+	return true;
+}
+
+void volume_fingerprint_drop_pending(volume_rec_t *v)
+{
+	for (size_t i = v->n_fingerprints; i-- > 0;)
+		if (v->fingerprints[i].state == FP_PENDING)
+			drop_fingerprint(v, i);
+}
+
 void volume_forget_destroyed(volume_rec_t *v)
 {
 	size_t keep = 0;

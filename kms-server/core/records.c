@@ -7,6 +7,7 @@
 #include "kms-server/core/records_io.h"
 
 #define RECORD_VERSION   1U
+#define VOLUME_VERSION   2U /* 1 had no re-encryption */
 #define NODE_VERSION     2U /* 1 had no addresses and no proof */
 #define OPERATOR_VERSION 3U /* 1 had no customers, 2 no groups and no invitation */
 
@@ -124,6 +125,28 @@ static void decode_secret(reader_t *r, volume_secret_t *s)
 	reader_copy(r, s->blob, WRAPPED_KEY_LEN);
 }
 
+static void encode_reencryption(buf_t *b, const volume_reencryption_t *e)
+{
+	buf_u8(b, (uint8_t)e->state);
+	put_ms(b, e->started_ms);
+	put_ms(b, e->updated_ms);
+	buf_u64(b, e->done);
+	buf_u64(b, e->total);
+	buf_bytes(b, span_of(e->nonce, sizeof e->nonce));
+	buf_lp_str(b, e->maintenance);
+}
+
+static void decode_reencryption(reader_t *r, volume_reencryption_t *e)
+{
+	e->state = (reencryption_state_t)read_count(r, REENC_DONE);
+	e->started_ms = read_ms(r);
+	e->updated_ms = read_ms(r);
+	e->done = reader_u64(r);
+	e->total = reader_u64(r);
+	reader_copy(r, e->nonce, sizeof e->nonce);
+	reader_lp_str(r, e->maintenance, sizeof e->maintenance);
+}
+
 static void encode_volume(buf_t *b, const void *rec)
 {
 	const volume_rec_t *v = rec;
@@ -151,6 +174,8 @@ static void encode_volume(buf_t *b, const void *rec)
 	buf_u8(b, (uint8_t)v->n_secrets);
 	for (size_t i = 0; i < v->n_secrets; i++)
 		encode_secret(b, &v->secrets[i]);
+	encode_reencryption(b, &v->reencryption);
+	put_ms(b, v->reencrypted_ms);
 }
 
 static void decode_volume(reader_t *r, void *rec)
@@ -180,6 +205,8 @@ static void decode_volume(reader_t *r, void *rec)
 	v->n_secrets = read_count(r, VOLUME_SECRETS_MAX);
 	for (size_t i = 0; i < v->n_secrets; i++)
 		decode_secret(r, &v->secrets[i]);
+	decode_reencryption(r, &v->reencryption);
+	v->reencrypted_ms = read_ms(r);
 }
 
 static void encode_maint(buf_t *b, const void *rec)
@@ -306,7 +333,7 @@ RECORD_IO_BODY(tenant_rec_t, customer, RECORD_VERSION, STORE_CUSTOMERS, encode_t
 RECORD_IO_BODY(tenant_rec_t, service, RECORD_VERSION, STORE_SERVICES, encode_tenant, decode_tenant)
 RECORD_IO_BODY(node_rec_t, node, NODE_VERSION, STORE_NODES, encode_node, decode_node)
 RECORD_IO_BODY(operator_rec_t, operator, OPERATOR_VERSION, STORE_OPERATORS, encode_operator, decode_operator)
-RECORD_IO_BODY(volume_rec_t, volume, RECORD_VERSION, STORE_VOLUMES, encode_volume, decode_volume)
+RECORD_IO_BODY(volume_rec_t, volume, VOLUME_VERSION, STORE_VOLUMES, encode_volume, decode_volume)
 RECORD_IO_BODY(maint_rec_t, maint, RECORD_VERSION, STORE_MAINTENANCE, encode_maint, decode_maint)
 RECORD_IO_BODY(task_rec_t, task, RECORD_VERSION, STORE_TASKS, encode_task, decode_task)
 RECORD_IO_BODY(idem_rec_t, idem, RECORD_VERSION, STORE_IDEMPOTENCY, encode_idem, decode_idem)

@@ -129,6 +129,21 @@ typedef enum volume_state {
 	VOLUME_DESTROYED
 } volume_state_t;
 
+typedef enum reencryption_state {
+	REENC_NONE = 0,
+	REENC_REGISTERED, /* the new fingerprint is known; nothing on the disk needs it yet */
+	REENC_RUNNING,
+	REENC_DONE /* none is under way; the last one's nonce is kept for a promotion that is asked again */
+} reencryption_state_t;
+
+typedef struct volume_reencryption {
+	reencryption_state_t state;
+	int64_t started_ms, updated_ms;
+	uint64_t done, total; /* bytes, as the node says */
+	uint8_t nonce[32];
+	char maintenance[MAINT_ID_CAP];
+} volume_reencryption_t;
+
 typedef struct volume_rec {
 	volume_state_t state;
 	volume_state_t state_before; /* what :resume and :restore go back to */
@@ -146,6 +161,8 @@ typedef struct volume_rec {
 	size_t n_fingerprints, n_secrets;
 	volume_fingerprint_t fingerprints[VOLUME_FINGERPRINTS_MAX];
 	volume_secret_t secrets[VOLUME_SECRETS_MAX]; /* oldest first */
+	volume_reencryption_t reencryption;
+	int64_t reencrypted_ms;
 } volume_rec_t;
 
 typedef enum maint_state { MAINT_SCHEDULED = 1, MAINT_OPEN, MAINT_CLOSED, MAINT_HALTED } maint_state_t;
@@ -329,6 +346,11 @@ volume_secret_t *volume_secret_version(volume_rec_t *v, uint32_t version);
 void volume_forget_destroyed(volume_rec_t *v);
 /* The registered fingerprint of the present lineage, or NULL. */
 const volume_fingerprint_t *volume_fingerprint_active(const volume_rec_t *v);
+/* The present lineage's of this state, oldest first, or NULL. */
+volume_fingerprint_t *volume_fingerprint_in(volume_rec_t *v, fingerprint_state_t state);
+/* Of the present lineage; the oldest former one makes room. False: all are in use. */
+bool volume_fingerprint_add(volume_rec_t *v, fingerprint_state_t state, const uint8_t value[FINGERPRINT_LEN]);
+void volume_fingerprint_drop_pending(volume_rec_t *v);
 
 /* A value of STORE_META as it stands there, without a MAC; the caller frees. NOTFOUND. */
 KMS_MUST record_get_meta(store_t *s, const char *name, buf_t *out);

@@ -26,6 +26,12 @@ void release_set_free(release_set_t *s)
 	free(s);
 }
 
+/* Which fingerprints leave: what the disk may be. A former one would let an old copy of it pass. */
+static bool is_valid(const volume_rec_t *v, const volume_fingerprint_t *f)
+{
+	return f->lineage == v->lineage && (f->state == FP_ACTIVE || f->state == FP_PENDING);
+}
+
 /* Which secrets of the volume leave: every live one, newest first. */
 static bool is_live(const volume_rec_t *v, const volume_secret_t *s)
 {
@@ -338,7 +344,7 @@ static void write_fingerprints(const volume_rec_t *v, buf_t *out)
 	buf_str(out, ",\"fingerprints\":[");
 	for (size_t i = 0; i < v->n_fingerprints; i++) {
 		char hex[2 * FINGERPRINT_LEN + 1];
-		if (v->fingerprints[i].lineage != v->lineage)
+		if (!is_valid(v, &v->fingerprints[i]))
 			continue;
 		hex_encode(span_of(v->fingerprints[i].value, FINGERPRINT_LEN), hex);
 		buf_printf(out, "%s{\"state\":\"%s\",\"value\":\"%s\"}", first ? "" : ",",

@@ -60,6 +60,11 @@ kms_err_t op_rotation_stage(op_t *op)
 	stage_body_t b = {""};
 	KMS_TRY(op_read(op, fields, 1, &b));
 	KMS_TRY(must_be_active(op));
+	if (volume_reencrypts(&op->volume))
+		return op_conflict(op, "A re-encryption of the volume is under way: %s.",
+				   op->volume.reencryption.state == REENC_RUNNING
+					   ? "let it finish first"
+					   : "finish or abort it first");
 	KMS_TRY(grant_wait_over(op, &op->path, op_bound_to(op, &op->volume)));
 	if (b.maintenance[0] != '\0' && !name_valid(span_str(b.maintenance)))
 		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
@@ -84,20 +89,24 @@ typedef struct promote_body {
 	uint8_t proof[SHA256_LEN];
 } promote_body_t;
 
-static kms_err_t check_proof(op_t *op, const promote_body_t *b)
+kms_err_t volume_proof_check(const volume_fingerprint_t *f, const uint8_t nonce[32], const uint8_t proof[32])
 {
 	uint8_t want[SHA256_LEN];
-	const volume_fingerprint_t *f = volume_fingerprint_active(&op->volume);
 	if (f == NULL)
 		return KMS_E_INTEGRITY;
-	KMS_TRY(crypto_hmac_sha256(span_of(f->value, FINGERPRINT_LEN),
-				   span_of(op->volume.rotation_nonce, sizeof op->volume.rotation_nonce),
-				   want));
-	if (!ct_equal(want, b->proof, sizeof want))
-		return op_refuse(op, KMS_E_DENIED, 403, "denied",
+	KMS_TRY(crypto_hmac_sha256(span_of(f->value, FINGERPRINT_LEN), span_of(nonce, 32), want));
+	return ct_equal(want, proof, sizeof want) ? KMS_OK : KMS_E_DENIED;
+}
+
+static kms_err_t check_proof(op_t *op, const promote_body_t *b)
+{
+	kms_err_t e = volume_proof_check(volume_fingerprint_active(&op->volume), op->volume.rotation_nonce,
+					 b->proof);
+	if (e == KMS_E_DENIED)
+		return op_refuse(op, e, 403, "denied",
 				 "The proof is wrong: version %u was not shown to open this volume.",
 				 b->version);
-	return KMS_OK;
+	return e;
 }
 
 /* Deactivated versions of before: the proof that was just given says that they are needed no more. */

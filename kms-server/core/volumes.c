@@ -53,14 +53,15 @@ json_t *volume_json(const path3_t *path, const volume_rec_t *v)
 {
 	char text[PATH3_CAP];
 	path3_format(path, text);
-	return json_pack("{s:s, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "volume", text,
-			 "node", v->node, "generation", (json_int_t)v->generation, "state",
+	return json_pack("{s:s, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}",
+			 "volume", text, "node", v->node, "generation", (json_int_t)v->generation, "state",
 			 volume_state_name(v->state), "lineage", (json_int_t)v->lineage, "luks_uuid",
 			 text_or_null(v->luks_uuid), "fingerprints", fingerprints_json(v), "secrets",
-			 secrets_json(v), "rotation", rotation_json(v), "last_released_ms",
-			 op_time_json(v->last_released_ms), "rotated_ms", op_time_json(v->rotated_ms),
-			 "created_ms", (json_int_t)v->created_ms, "destroy_after_ms",
-			 op_time_json(v->destroy_after_ms));
+			 secrets_json(v), "rotation", rotation_json(v), "reencryption",
+			 volume_reencryption_json(v), "last_released_ms", op_time_json(v->last_released_ms),
+			 "rotated_ms", op_time_json(v->rotated_ms), "reencrypted_ms",
+			 op_time_json(v->reencrypted_ms), "created_ms", (json_int_t)v->created_ms,
+			 "destroy_after_ms", op_time_json(v->destroy_after_ms));
 }
 
 kms_err_t volume_save(op_t *op)
@@ -224,14 +225,10 @@ static kms_err_t first_commit(op_t *op, const commit_body_t *b)
 	volume_secret_t *s = volume_secret_in(v, SECRET_PRE_ACTIVE);
 	if (s == NULL)
 		return KMS_E_INTEGRITY;
-	if (v->n_fingerprints == VOLUME_FINGERPRINTS_MAX)
-		return op_conflict(op, "The volume was formatted %u times: register it under a new name.",
-				   VOLUME_FINGERPRINTS_MAX);
 	KMS_TRY(keyring_service_key(op->core->keys, op->txn, op->path.customer, op->path.service, &key));
 	KMS_TRY(volume_secret_move(key, &op->path, v->key_id, s, SECRET_ACTIVE, op->now_ms));
-	volume_fingerprint_t *f = &v->fingerprints[v->n_fingerprints++];
-	*f = (volume_fingerprint_t){.state = FP_ACTIVE, .lineage = v->lineage};
-	memcpy(f->value, b->fingerprint, FINGERPRINT_LEN);
+	if (!volume_fingerprint_add(v, FP_ACTIVE, b->fingerprint))
+		return KMS_E_INTEGRITY;
 	memcpy(v->luks_uuid, b->luks_uuid, LUKS_UUID_CAP);
 	v->state = VOLUME_ACTIVE;
 	v->rotated_ms = op->now_ms;
@@ -272,6 +269,7 @@ kms_err_t op_volume_reformat(op_t *op)
 			KMS_TRY(volume_secret_move(key, &op->path, v->key_id, s, SECRET_DEACTIVATED,
 						   op->now_ms));
 	}
+	volume_reencryption_drop(v);
 	for (size_t i = 0; i < v->n_fingerprints; i++)
 		v->fingerprints[i].state = FP_FORMER;
 	v->lineage++;

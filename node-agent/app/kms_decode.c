@@ -129,9 +129,12 @@ static kms_err_t decode_fingerprints(const json_t *list, kms_release_t *out, dia
 		fingerprint_row_t row = {.state = ""};
 		KMS_TRY(read_fields(json_array_get(list, i), fingerprint_fields, COUNT(fingerprint_fields),
 				    &row, why));
-		out->fingerprints[i].active = strcmp(row.state, "active") == 0;
-		memcpy(out->fingerprints[i].value, row.value, sizeof row.value);
-		out->n_fingerprints++;
+		bool active = strcmp(row.state, "active") == 0;
+		if (!active && strcmp(row.state, "pending") != 0)
+			continue; /* a word that we do not know makes no volume key valid */
+		kms_fingerprint_t *f = &out->fingerprints[out->n_fingerprints++];
+		f->active = active;
+		memcpy(f->value, row.value, sizeof f->value);
 	}
 	return KMS_OK;
 }

@@ -53,9 +53,10 @@ static void check_scoped(const policy_request_t *r)
 
 static void check_allowed(const policy_request_t *r)
 {
-	static const char *const of_nodes[] = {"key.release",     "rotation.stage", "rotation.promote",
-					       "rotation.retire", "volume.commit",  "volume.reformat",
-					       "node.tasks",      "node.report",    NULL};
+	static const char *const of_nodes[] = {
+		"key.release",        "rotation.stage",        "rotation.promote",     "rotation.retire",
+		"volume.commit",      "volume.reformat",       "node.tasks",           "node.report",
+		"reencryption.start", "reencryption.progress", "reencryption.promote", NULL};
 	switch (r->who) {
 	case POLICY_ANONYMOUS:
 		MUST_HOLD((strcmp(r->action, "node.enroll") == 0 ||

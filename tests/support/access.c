@@ -104,6 +104,11 @@ static const row_t rows[] = {
 	ALWAYS(OP_ROTATION_RETIRE, "d annn ddddd dn dd"),
 	ALWAYS(OP_ROTATION_ABORT, "d annn aaddd dn dd"),
 
+	ALWAYS(OP_REENCRYPTION_START, "d annn ddddd dn dd"),
+	ALWAYS(OP_REENCRYPTION_PROGRESS, "d annn ddddd dn dd"),
+	ALWAYS(OP_REENCRYPTION_PROMOTE, "d annn ddddd dn dd"),
+	ALWAYS(OP_REENCRYPTION_ABORT, "d annn aaddd dn dd"),
+
 	/* of the calling node: nobody else's in sight */
 	KEYS(OP_NODE_RELEASE, "d aaaa ddddd nn dd", "d aaaa ddddd nn dd", "d aaaa ddddd nn dd",
 	     "d aaaa aaddd nn ad"),

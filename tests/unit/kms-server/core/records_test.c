@@ -115,7 +115,9 @@ static void sample_volume(any_rec_t *r)
 			    .rotation_started_ms = 5,
 			    .rotation_maintenance = "m-0011223344556677",
 			    .n_fingerprints = VOLUME_FINGERPRINTS_MAX,
-			    .n_secrets = VOLUME_SECRETS_MAX};
+			    .n_secrets = VOLUME_SECRETS_MAX,
+			    .reencryption = {REENC_DONE, 6, 7, 8, UINT64_MAX, {9}, "m-8899aabbccddeeff"},
+			    .reencrypted_ms = 10};
 	for (uint32_t i = 0; i < VOLUME_FINGERPRINTS_MAX; i++)
 		v->fingerprints[i] = (volume_fingerprint_t){FP_FORMER, i + 1, {(uint8_t)i}};
 	for (uint32_t i = 0; i < VOLUME_SECRETS_MAX; i++)
@@ -319,6 +321,11 @@ static void test_fields_come_back(void **state)
 	assert_int_equal(out.volume.secrets[39].version, 40);
 	assert_int_equal(out.volume.secrets[39].blob[0], 39);
 	assert_int_equal(out.volume.fingerprints[15].lineage, 16);
+	assert_int_equal(out.volume.reencryption.state, REENC_DONE);
+	assert_true(out.volume.reencryption.total == UINT64_MAX);
+	assert_int_equal(out.volume.reencryption.nonce[0], 9);
+	assert_string_equal(out.volume.reencryption.maintenance, "m-8899aabbccddeeff");
+	assert_int_equal(out.volume.reencrypted_ms, 10);
 	sample_node(&in);
 	MUST(record_put_node(w->t, w->mac, KEY, &in.node));
 	MUST(record_get_node(w->t, w->mac, KEY, &out.node));
@@ -443,9 +450,13 @@ static void test_counts_are_held_under_the_arrays(void **state)
 	span_t v = {0};
 	MUST(store_get(w->t, STORE_VOLUMES, span_str(KEY), &v));
 	buf_bytes(&b, v);
-	size_t counts = b.n - SHA256_LEN - 2; /* two counts of nothing end the fields */
-	for (size_t i = 0; i < 2; i++) {
-		uint8_t most = i == 0 ? VOLUME_FINGERPRINTS_MAX : VOLUME_SECRETS_MAX;
+	/* two counts of nothing and the state stand before the rest of the re-encryption, which ends the
+	 * fields */
+	static const uint8_t mosts[] = {VOLUME_FINGERPRINTS_MAX, VOLUME_SECRETS_MAX, REENC_DONE};
+	const size_t rest = 4 * 8 + 32 + sizeof(uint16_t) + 8;
+	size_t counts = b.n - SHA256_LEN - rest - COUNT(mosts);
+	for (size_t i = 0; i < COUNT(mosts); i++) {
+		uint8_t most = mosts[i];
 		b.p[counts + i] = (uint8_t)(most + 1);
 		close_again(w, k, &b);
 		expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "more than the array holds", i);
