@@ -17,8 +17,6 @@
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
 
-/* A larger number cannot be written as JSON again: whoever reads the volume would get an error. */
-#define BYTES_MAX INT64_C(9007199254740991)
 /* Longer than that it is no estimate. */
 #define ETA_MAX_MS 3.2e11 /* ten years */
 
@@ -219,7 +217,8 @@ kms_err_t op_reencryption_progress(op_t *op)
 	char path[PATH3_CAP];
 	KMS_TRY(op_read(op, fields, 2, &b));
 	correlate(op);
-	if (b.done < 0 || b.done > b.total || b.total > BYTES_MAX)
+	/* a larger one could not be shown again: whoever reads the volume would get an error */
+	if (b.done < 0 || b.done > b.total || b.total > JSON_SAFE_INTEGER)
 		return op_refuse(
 			op, KMS_E_INVALID, 400, "bad-request",
 			"done and total are bytes, at most 2^53 - 1: done is 0 to total (total 0: not "

@@ -62,6 +62,22 @@ static void a_rotation_is_read(void **state)
 	assert_int_equal(r.volume.secrets[1].state, KMS_SECRET_PREVIOUS);
 }
 
+/* Only what the server calls active or pending may be the disk's. */
+static void fingerprints_of_other_states_are_passed_over(void **state)
+{
+	(void)state;
+	static const char text[] =
+		"{\"volumes\":[{\"volume\":\"c/s/v\",\"status\":\"released\",\"fingerprints\":["
+		"{\"state\":\"former\",\"value\":\"" FP "\"},{\"state\":\"pending\",\"value\":\"" FP
+		"\"}]}]}";
+	SCOPED(kms_releases_clear) kms_releases_t all = {0};
+	diag_t why;
+	assert_int_equal(kms_decode_releases(span_str(text), &all, &why), KMS_OK);
+	assert_int_equal(all.list[0].n_fingerprints, 1);
+	assert_false(all.list[0].fingerprints[0].active);
+	assert_int_equal(all.list[0].fingerprints[0].value[1], 0x11);
+}
+
 /* What a newer server may add, and what a pre-active volume leaves out. */
 static void variants_are_read(void **state)
 {
@@ -265,6 +281,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_release_is_read),
 		cmocka_unit_test(a_rotation_is_read),
+		cmocka_unit_test(fingerprints_of_other_states_are_passed_over),
 		cmocka_unit_test(variants_are_read),
 		cmocka_unit_test(what_is_waited_for),
 		cmocka_unit_test(a_long_reason_is_cut),
