@@ -467,6 +467,7 @@ kms_err_t header_check(span_t json, const char *uuid, volume_header_t *out, diag
 	KMS_TRY(header_fields("metadata", doc, metadata_fields, COUNT(metadata_fields), &m, why));
 	/* requirements first: a pending re-encryption explains whatever else is unusual */
 	KMS_TRY(check_config(m.config, &h, why));
+	KMS_TRY(header_tokens(m.tokens, why));
 	KMS_TRY(check_keyslots(m.keyslots, &h, why));
 	if (h.reencrypting) {
 		KMS_TRY(header_reencryption(&m, &h, why));

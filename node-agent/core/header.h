@@ -2,7 +2,7 @@
  * secret is near it. The header's checksum has no key: everything in it is the word of whoever holds the
  * disk. Known attacks: null ciphers in a keyslot or in the data segment (CVE-2025-59054, CVE-2025-58356),
  * more segments than one, re-encryption metadata that decrypts data (CVE-2021-4122), key derivation that
- * costs minutes. Tokens are not looked at. Pure. */
+ * costs minutes, tokens that would lead other tools elsewhere. Pure. */
 #ifndef CLAVIGER_NODE_AGENT_CORE_HEADER_H
 #define CLAVIGER_NODE_AGENT_CORE_HEADER_H
 

@@ -51,4 +51,7 @@ void header_next_slots(const header_digest_t *d, volume_header_t *h);
 bool header_reencrypt_slot(const json_t *keyslot);
 KMS_MUST header_reencryption(const header_metadata_t *m, volume_header_t *h, diag_t *why);
 
+/* Tokens: of the one form that is ours, or none. */
+KMS_MUST header_tokens(const json_t *tokens, diag_t *why);
+
 #endif

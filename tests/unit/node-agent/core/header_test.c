@@ -141,6 +141,18 @@ static const edit_t refused[] = {
 	{"\"tokens\":{}", "\"tokens\":{},\"more\":{}", "more"},
 	{"\"tokens\":{},", "", "tokens"},
 	{"\"tokens\":{}", "\"tokens\":{\"0\":[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]}", "nested deeper"},
+	{"\"tokens\":{}", "\"tokens\":[]", "tokens are of an unknown form"},
+	{"\"tokens\":{}", "\"tokens\":{\"32\":{\"type\":\"claviger\",\"keyslots\":[]}}",
+	 "number is out of range"},
+	{"\"tokens\":{}", "\"tokens\":{\"0\":{\"keyslots\":[]}}", "token 0 is of type \"?\""},
+	{"\"tokens\":{}", "\"tokens\":{\"0\":7}", "token 0 is of type \"?\""},
+	{"\"tokens\":{}",
+	 "\"tokens\":{\"3\":{\"type\":\"clevis\",\"keyslots\":[\"0\"],\"url\":\"http://x\"}}",
+	 "token 3 is of type \"clevis\""},
+	{"\"tokens\":{}", "\"tokens\":{\"0\":{\"type\":\"a\\u001b[2Jb\",\"keyslots\":[]}}", "\"a?[2Jb\""},
+	{"\"tokens\":{}",
+	 "\"tokens\":{\"0\":{\"type\":\"claviger\",\"keyslots\":[\"0\"],\"url\":\"http://x\"}}", "url"},
+	{"\"tokens\":{}", "\"tokens\":{\"0\":{\"type\":\"claviger\",\"keyslots\":\"0\"}}", "in no list"},
 };
 
 static void attacks_are_refused_by_name(void **state)
@@ -168,8 +180,7 @@ static void allowed_variants(void **state)
 		edit_t edit;
 		bool ours;
 	} rows[] = {
-		{{"\"tokens\":{}",
-		  "\"tokens\":{\"0\":{\"type\":\"evil\",\"keyslots\":[\"0\"],\"url\":\"http://x\"}}", NULL},
+		{{"\"tokens\":{}", "\"tokens\":{\"0\":{\"type\":\"claviger\",\"keyslots\":[\"0\"]}}", NULL},
 		 true},
 		{{"\"kdf\":" KDF,
 		  "\"kdf\":{\"type\":\"argon2id\",\"time\":4,\"memory\":1048576,\"cpus\":4,\"salt\":\"AA=="

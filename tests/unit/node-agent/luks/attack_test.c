@@ -151,20 +151,20 @@ static void an_edit_alone_is_not_what_is_refused(void **state)
 	assert_int_equal(volume_facts(v)->n_flags, 1);
 }
 
-static void hostile_tokens_steer_nothing(void **state)
+static void hostile_tokens_are_refused(void **state)
 {
 	(void)state;
 	SCOPED(disk_free) disk_t d;
-	SCOPED(secret_freep) secret_t *key = NULL;
-	diag_t why;
+	SCOPED(volume_closep) volume_t *v = NULL;
+	diag_t why = {""};
 	disk_formatted(&d);
 	disk_edit(d.device, "\"tokens\":{}",
 		  "\"tokens\":{\"0\":{\"type\":\"evil\",\"keyslots\":[\"0\"],\"url\":\"https://attacker/\","
 		  "\"plugin\":\"../../tmp/evil.so\"}}");
 	assert_null(crypt_token_external_path());
-	SCOPED(volume_closep) volume_t *v = disk_load(&d);
-	assert_int_equal(volume_open(v, d.secret, &key, NULL, &why), KMS_OK);
-	assert_int_equal(d.port->openings, 1);
+	assert_int_equal(volume_load(d.port, d.device, &v, &why), KMS_E_INTEGRITY);
+	assert_non_null(strstr(why.text, "token 0 is of type \"evil\""));
+	assert_int_equal(d.port->openings, 0);
 }
 
 /* A keyslot of another kind costs us nothing, whatever it asks for. */
@@ -380,7 +380,7 @@ int main(void)
 		cmocka_unit_test(a_pending_reencryption_is_only_looked_at),
 		cmocka_unit_test(forged_reencryptions_are_refused),
 		cmocka_unit_test(an_edit_alone_is_not_what_is_refused),
-		cmocka_unit_test(hostile_tokens_steer_nothing),
+		cmocka_unit_test(hostile_tokens_are_refused),
 		cmocka_unit_test(expensive_keyslots_are_not_tried),
 		cmocka_unit_test(another_volume_with_our_uuid_is_refused),
 		cmocka_unit_test(allowed_changes_break_the_fingerprint),
