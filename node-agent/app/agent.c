@@ -15,6 +15,8 @@ const conf_setting_t agent_settings[] = {
 	 "HTTP CONNECT proxy on the way to the KMS: http://HOST:PORT"},
 	{"timeout", "CLAVIGER_AGENT_TIMEOUT", CONF_NUMBER, 1, 600, "30", "SECONDS",
 	 "for one answer of the KMS"},
+	{"reencrypt-rate", "CLAVIGER_AGENT_REENCRYPT_RATE", CONF_NUMBER, 0, 100000, "0", "MIB",
+	 "the most that a re-encryption writes in a second; 0: as fast as the I/O of others leaves room"},
 };
 const size_t agent_n_settings = sizeof agent_settings / sizeof agent_settings[0];
 

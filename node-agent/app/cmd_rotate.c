@@ -2,7 +2,10 @@
 
 #include "common/base/scope.h"
 #include "node-agent/app/command.h"
+#include "node-agent/app/reencryption.h"
 #include "node-agent/core/rotate.h"
+
+#include <signal.h>
 
 kms_err_t rotation_do(agent_t *a, const char *volume, const char *device, const char *maintenance,
 		      rotate_done_t *out, diag_t *why)
@@ -22,12 +25,40 @@ kms_err_t rotation_do(agent_t *a, const char *volume, const char *device, const 
 	return e;
 }
 
+/* A stop between two steps of the library is one that the next run goes on from without repairs. */
+static void block_stops(void)
+{
+	sigset_t stops;
+	(void)sigemptyset(&stops);
+	(void)sigaddset(&stops, SIGTERM);
+	(void)sigaddset(&stops, SIGINT);
+	(void)sigprocmask(SIG_BLOCK, &stops, NULL);
+}
+
+static kms_err_t reencrypt(const conf_t *c, agent_t *a, const char *volume, diag_t *why)
+{
+	reencrypt_done_t done;
+	const path3_t *self = &a->identity.id.node;
+	block_stops();
+	kms_err_t e = reencryption_do(a, volume, conf_text(c, "device"), conf_text(c, "maintenance"), true,
+				      &done, why);
+	if (e == KMS_E_PENDING)
+		return diag_fail(why, KMS_E_IO,
+				 "stopped; %s stays usable, and the same command goes on with it", volume);
+	KMS_TRY(e);
+	(void)printf("%s/%s/%s: re-encrypted with a new volume key; secret %u is active\n", self->customer,
+		     self->service, volume, done.version);
+	return KMS_OK;
+}
+
 static kms_err_t rotate(const conf_t *c, agent_t *a, diag_t *why)
 {
 	char volume[NAME_CAP];
 	rotate_done_t done;
 	const path3_t *self = &a->identity.id.node;
 	KMS_TRY(agent_volume_name(a, conf_word(c, 0), volume, why));
+	if (conf_bool(c, "reencrypt"))
+		return reencrypt(c, a, volume, why);
 	KMS_TRY(rotation_do(a, volume, conf_text(c, "device"), conf_text(c, "maintenance"), &done, why));
 	(void)printf("%s/%s/%s: rotated; secret %u is active, secret %u is retired\n", self->customer,
 		     self->service, volume, done.version, done.retired);
@@ -47,6 +78,8 @@ static int run(const conf_t *c)
 }
 
 static const conf_setting_t flags[] = {
+	{"reencrypt", NULL, CONF_BOOL, 0, 0, NULL, NULL,
+	 "replace the volume key too: all data are written anew, in place"},
 	{"maintenance", NULL, CONF_TEXT, 0, KMS_MAINTENANCE_CAP - 1, NULL, "ID",
 	 "the maintenance event that this is for"},
 	{"device", NULL, CONF_TEXT, 0, 4000, NULL, "DEVICE", "instead of the device on record"},
@@ -54,9 +87,9 @@ static const conf_setting_t flags[] = {
 
 const command_t command_rotate = {
 	.name = "rotate",
-	.synopsis = "NAME [--maintenance ID] [--device DEVICE]",
-	.help = "replace a volume's secret, or go on with a rotation that was interrupted; works while it is "
-		"in use",
+	.synopsis = "NAME [--reencrypt] [--maintenance ID] [--device DEVICE]",
+	.help = "replace a volume's secret, and with --reencrypt its volume key, or go on where that was "
+		"interrupted; works while it is in use",
 	.flags = flags,
 	.n_flags = COMMAND_COUNT(flags),
 	.min_words = 1,

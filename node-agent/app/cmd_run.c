@@ -11,6 +11,7 @@
 #include "common/io/log.h"
 #include "node-agent/app/backoff.h"
 #include "node-agent/app/notify.h"
+#include "node-agent/app/reencryption.h"
 #include "node-agent/app/rotation.h"
 
 #include <signal.h>
@@ -110,20 +111,44 @@ static void plain(const char *from, char out[DETAIL_MAX + 1])
 	out[n] = '\0';
 }
 
-static kms_err_t rotate_task(runner_t *r, const kms_task_t *t, diag_t *why)
+static kms_err_t rotate_task(runner_t *r, const kms_task_t *t, const char *volume, const char *name,
+			     diag_t *why)
 {
 	rotate_done_t done;
-	char name[NAME_CAP];
-	char volume[PATH3_CAP];
-	path3_format(&t->volume, volume);
-	if (strcmp(t->type, "rotate") != 0)
-		return diag_fail(why, KMS_E_INVALID,
-				 "this agent (" CLAVIGER_VERSION ") does not know the task \"%s\"", t->type);
-	KMS_TRY(agent_volume_name(r->agent, volume, name, why));
 	KMS_TRY(rotation_do(r->agent, name, NULL, t->maintenance, &done, why));
 	log_notice("%s: rotated for %s; secret %u is active, secret %u is retired", volume, t->maintenance,
 		   done.version, done.retired);
 	return KMS_OK;
+}
+
+static kms_err_t reencrypt_task(runner_t *r, const kms_task_t *t, const char *volume, const char *name,
+				diag_t *why)
+{
+	reencrypt_done_t done;
+	KMS_TRY(reencryption_do(r->agent, name, NULL, t->maintenance, false, &done, why));
+	log_notice("%s: re-encrypted for %s; secret %u is active", volume, t->maintenance, done.version);
+	return KMS_OK;
+}
+
+static const struct {
+	const char *type;
+	kms_err_t (*run)(runner_t *r, const kms_task_t *t, const char *volume, const char *name, diag_t *why);
+} task_types[] = {
+	{"rotate", rotate_task},
+	{"reencrypt", reencrypt_task},
+};
+
+static kms_err_t run_task(runner_t *r, const kms_task_t *t, diag_t *why)
+{
+	char name[NAME_CAP];
+	char volume[PATH3_CAP];
+	path3_format(&t->volume, volume);
+	KMS_TRY(agent_volume_name(r->agent, volume, name, why));
+	for (size_t i = 0; i < sizeof task_types / sizeof task_types[0]; i++)
+		if (strcmp(t->type, task_types[i].type) == 0)
+			return task_types[i].run(r, t, volume, name, why);
+	return diag_fail(why, KMS_E_INVALID,
+			 "this agent (" CLAVIGER_VERSION ") does not know the task \"%s\"", t->type);
 }
 
 /* The server's own troubles are no failure of the volume: the task stays open and comes again. */
@@ -137,7 +162,7 @@ static bool do_task(runner_t *r, const kms_task_t *t)
 {
 	diag_t why = {""};
 	char detail[DETAIL_MAX + 1];
-	kms_err_t e = rotate_task(r, t, &why);
+	kms_err_t e = run_task(r, t, &why);
 	if (e == KMS_OK)
 		return true;
 	log_error("%s/%s/%s: %s", t->volume.customer, t->volume.service, t->volume.name, why.text);
@@ -207,6 +232,7 @@ static int run(const conf_t *c)
 	log_info("node %s/%s/%s waits for work of %s", a.identity.id.node.customer,
 		 a.identity.id.node.service, a.identity.id.node.name, a.identity.urls);
 	notify(conf_text(c, "notify-socket"), "READY=1");
+	reencryption_resume_all(&a);
 	for (;;)
 		one_round(&r);
 }
