@@ -6,7 +6,7 @@ run_agent()
 	prepare_node || return 0
 	first_boot || return 0
 	boot_agent second second "vm_wrote=$wrote" && wait_guest "agent, second boot" 120
-	cut_boots && gated_boot
+	cut_boots && reencrypt_boots && gated_boot
 	end_process "$kms_pid"
 }
 
@@ -140,6 +140,45 @@ cut_at()
 		tail -n 20 "$console" | indent
 		return 1
 	fi
+}
+
+# The power goes in the middle of an online re-encryption, VM_REENCRYPT_CUTS times, each after progress was seen, and each boot
+# begins in the middle of it.
+reencrypt_boots()
+{
+	local n cuts=${VM_REENCRYPT_CUTS:-3}
+	for n in $(seq "$cuts"); do
+		boot_agent "reencrypt-$n" reencrypt "vm_wrote=$wrote vm_last=0 vm_rate=4"
+		reencrypt_cut "$n" || return
+	done
+	boot_agent reencrypt-last reencrypt "vm_wrote=$wrote vm_last=1 vm_rate=0"
+	wait_guest "agent, the re-encryption's last boot" 150
+}
+
+# How many different figures the guest's agent has shown.
+progress_seen()
+{
+	grep -aoE 're-encrypting: +[0-9]+ %' "$console" | grep -aoE '[0-9]+' | sort -un | wc -l
+}
+
+reencrypt_cut()
+{
+	local deadline=$((SECONDS + 120))
+	# the first figure is where it begins; the second says that a hot zone was written since
+	until [ "$(progress_seen)" -ge 2 ] || [ $SECONDS -gt $deadline ] || ! guest_runs; do sleep 0.05; done
+	sleep "0.$((RANDOM % 10))"
+	local seen runs=
+	seen=$(progress_seen)
+	guest_runs && runs=1
+	cut_power
+	fold_console "$console"
+	if [ -z "$runs" ] || [ "$seen" -lt 2 ]; then
+		fail "power cut $1 in re-encryption: no progress is seen"
+		tail -n 20 "$console" | indent
+		return 1
+	fi
+	wrote=$(last_written)
+	pass "power cut $1 in re-encryption, at $(grep -aoE 're-encrypting: +[0-9]+ %' "$console" | tail -n 1), with $wrote files written"
 }
 
 # The last boot: from now on a release to this service wants an approval.
