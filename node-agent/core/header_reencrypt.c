@@ -191,8 +191,10 @@ static kms_err_t check_digests(const json_t *digests, const chain_t *c, uint64_t
 			   header_list_has(d.keyslots, slot);
 		if ((before ? 1 : 0) + (after ? 1 : 0) + (own ? 1 : 0) != 1)
 			return header_refuse(why, "a digest of its re-encryption is of neither volume key");
-		if (after)
+		if (after) {
 			header_next_slots(&d, h);
+			h->complete = c->n_data == 1 && c->n_hot == 0 && header_list_has(d.segments, 0);
+		}
 		previous += before ? 1U : 0U;
 		final += after ? 1U : 0U;
 		meta += own ? 1U : 0U;

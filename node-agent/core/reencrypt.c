@@ -334,7 +334,8 @@ static kms_err_t run_data(reencryption_t *r, step_t *next, diag_t *why)
 	const char *mapping = r->mapping[0] != '\0' ? r->mapping : NULL;
 	KMS_TRY(load(r, &v, why));
 	KMS_TRY(verify_reencrypting(v, r->volume, &r->secret, why));
-	KMS_TRY(volume_reencrypt(v, r->secret->secret, mapping, &steps, why));
+	KMS_TRY(volume_header(v)->complete ? volume_reencrypt_finish(v, r->secret->secret, why)
+					   : volume_reencrypt(v, r->secret->secret, mapping, &steps, why));
 	KMS_TRY(load(r, &after, why));
 	if (volume_header(after)->reencrypting)
 		return diag_fail(why, r->ended ? KMS_E_PENDING : KMS_E_IO,

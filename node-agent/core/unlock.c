@@ -86,6 +86,28 @@ static kms_err_t unlock_plain(volume_t *v, const kms_release_t *r, const unlock_
 	return order->test_open ? KMS_OK : volume_activate(v, key, order->mapper, why);
 }
 
+/* All data are under the next volume key; the header learns of it before anything is mapped. */
+static kms_err_t unlock_complete(volume_t *v, const kms_release_t *r, const unlock_order_t *order,
+				 diag_t *why)
+{
+	SCOPED(volume_closep) volume_t *finished = NULL;
+	const kms_secret_t *with = NULL;
+	KMS_TRY(verify_reencrypting(v, r, &with, why));
+	if (order->test_open)
+		return KMS_OK;
+	KMS_TRY(volume_reencrypt_finish(v, with->secret, why));
+	KMS_TRY(volume_load(v->port, order->device, &finished, why));
+	return unlock_plain(finished, r, order, why);
+}
+
+static kms_err_t unlock_loaded(volume_t *v, const kms_release_t *r, const unlock_order_t *order, diag_t *why)
+{
+	const volume_header_t *h = volume_header(v);
+	if (h->complete)
+		return unlock_complete(v, r, order, why);
+	return h->reencrypting ? unlock_reencrypting(v, r, order, why) : unlock_plain(v, r, order, why);
+}
+
 kms_err_t unlock_volume(volume_port_t *p, const kms_release_t *r, const unlock_order_t *order,
 			unlock_done_t *out, diag_t *why)
 {
@@ -96,8 +118,7 @@ kms_err_t unlock_volume(volume_port_t *p, const kms_release_t *r, const unlock_o
 		KMS_TRY(mapped_before(p, r, order, &mapped, &done, why));
 	if (!mapped) {
 		KMS_TRY(volume_load(p, order->device, &v, why));
-		KMS_TRY(volume_header(v)->reencrypting ? unlock_reencrypting(v, r, order, why)
-						       : unlock_plain(v, r, order, why));
+		KMS_TRY(unlock_loaded(v, r, order, why));
 	}
 	if (!mapped && !order->test_open) {
 		done.result = UNLOCK_MAPPED;

@@ -61,14 +61,18 @@ static kms_err_t opens_both(volume_t *v, const kms_release_t *r, const secret_t 
 	SCOPED(secret_freep) secret_t *data = NULL;
 	SCOPED(secret_freep) secret_t *next = NULL;
 	uint8_t fp[FINGERPRINT_LEN];
-	kms_err_t e = volume_open(v, secret, &data, NULL, why);
+	bool both = !volume_header(v)->complete; /* the former keyslots may be gone, and are of no use */
+	kms_err_t e = both ? volume_open(v, secret, &data, NULL, why) : KMS_OK;
 	if (e == KMS_OK)
 		e = volume_open_next(v, secret, &next, NULL, why);
 	if (e == KMS_E_NOTFOUND)
 		return KMS_OK;
 	KMS_TRY(e);
-	KMS_TRY(fingerprint_make(volume_facts(v), data, fp));
-	bool known = is_registered(r, true, fp);
+	bool known = true;
+	if (both) {
+		KMS_TRY(fingerprint_make(volume_facts(v), data, fp));
+		known = is_registered(r, true, fp);
+	}
 	KMS_TRY(fingerprint_make(volume_facts(v), next, fp));
 	if (!known || !is_registered(r, false, fp))
 		return diag_fail(

@@ -300,6 +300,7 @@ static const volume_ops_t ops = {
 	.can_reencrypt = luks_can_reencrypt,
 	.reencrypt_begin = luks_reencrypt_begin,
 	.reencrypt = luks_reencrypt,
+	.reencrypt_finish = luks_reencrypt_finish,
 	.activate_reencrypting = luks_activate_reencrypting,
 	.build = luks_build,
 	.begun = luks_begun,

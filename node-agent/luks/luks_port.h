@@ -23,6 +23,8 @@ KMS_MUST luks_reencrypt_begin(volume_t *v, const secret_t *secret, int slot, int
 			      diag_t *why);
 KMS_MUST luks_reencrypt(volume_t *v, const secret_t *secret, const char *mapping,
 			const volume_progress_t *progress, diag_t *why);
+/* finish.c */
+KMS_MUST luks_reencrypt_finish(volume_t *v, const secret_t *secret, diag_t *why);
 KMS_MUST luks_activate_reencrypting(volume_t *v, const secret_t *secret, const char *name, diag_t *why);
 
 #endif

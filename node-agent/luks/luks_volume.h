@@ -34,6 +34,8 @@ void writer_close(writer_t *w);
  */
 KMS_MUST writer_open(luks_volume_t *v, writer_t *w, diag_t *why);
 
+/* The same volume, as far as the fingerprint goes. */
+bool luks_same_facts(const volume_facts_t *a, const volume_facts_t *b);
 /* -errno of a mapping as ours. */
 kms_err_t luks_no_mapper(int r, const crypt_log_t *log, diag_t *why);
 

@@ -137,6 +137,8 @@ kms_err_t luks_reencrypt(volume_t *base, const secret_t *secret, const char *map
 	luks_volume_t *v = luks_volume_of(base);
 	SCOPED(writer_close) writer_t w = {.fd = -1};
 	volume_progress_t p = *progress;
+	if (v->header.complete) /* the library would begin anew, and destroy the data: finish.c */
+		return diag_fail(why, KMS_E_CONFLICT, "the re-encryption is at its end already");
 	KMS_TRY(writer_open(v, &w, why));
 	KMS_TRY(resume(&w, secret_span(secret), mapping, why));
 	w.log.text[0] = '\0';
@@ -146,7 +148,7 @@ kms_err_t luks_reencrypt(volume_t *base, const secret_t *secret, const char *map
 
 /* --- mapping --- */
 
-static bool same_facts(const volume_facts_t *a, const volume_facts_t *b)
+bool luks_same_facts(const volume_facts_t *a, const volume_facts_t *b)
 {
 	return strcmp(a->uuid, b->uuid) == 0 && a->n_flags == b->n_flags &&
 	       memcmp(a->segments, b->segments, sizeof a->segments) == 0 &&
@@ -162,7 +164,7 @@ static kms_err_t check_mapped(const luks_volume_t *v, writer_t *w, diag_t *why)
 	if (crypt_dump_json(w->cd, &text, 0) < 0)
 		return diag_fail(why, KMS_E_INTEGRITY, "the header of the mapped volume cannot be read");
 	KMS_TRY(v->base.port->check(span_str(text), crypt_get_uuid(w->cd), &now, why));
-	if (!same_facts(&now.facts, &v->header.facts))
+	if (!luks_same_facts(&now.facts, &v->header.facts))
 		return diag_fail(why, KMS_E_INTEGRITY, "the header was changed while the volume was mapped");
 	return KMS_OK;
 }

@@ -53,6 +53,8 @@ typedef struct volume_header {
 	bool ours[VOLUME_SLOTS]; /* of the kind that the agent makes, so that trying it is cheap */
 	bool next[VOLUME_SLOTS]; /* of another volume key, to which a re-encryption leads or will lead */
 	bool reencrypting;       /* from one volume key to the next */
+	bool complete; /* reencrypting, and all data are under the next one: to be finished, not gone on with
+			*/
 } volume_header_t;
 
 /* The check of a header's JSON metadata and the UUID beside it: node-agent/core/header.h. INTEGRITY when
@@ -110,6 +112,7 @@ typedef struct volume_ops {
 				     const char *mapping, diag_t *why);
 	kms_err_t (*reencrypt)(volume_t *v, const secret_t *secret, const char *mapping,
 			       const volume_progress_t *progress, diag_t *why);
+	kms_err_t (*reencrypt_finish)(volume_t *v, const secret_t *secret, diag_t *why);
 	kms_err_t (*activate_reencrypting)(volume_t *v, const secret_t *secret, const char *name,
 					   diag_t *why);
 } volume_ops_t;
@@ -252,8 +255,15 @@ static inline KMS_MUST volume_reencrypt(volume_t *v, const secret_t *secret, con
 	return v->port->ops->reencrypt(v, secret, mapping, progress, why);
 }
 
-/* As volume_activate, of a volume in re-encryption, by the secret that opens both volume keys. Repairs first
- * what a crash has left. */
+/* Of a header that is `complete`: makes it one that is in no re-encryption, of the next volume key. CONFLICT:
+ * it is not complete, or as volume_add. */
+static inline KMS_MUST volume_reencrypt_finish(volume_t *v, const secret_t *secret, diag_t *why)
+{
+	return v->port->ops->reencrypt_finish(v, secret, why);
+}
+
+/* As volume_activate, of a volume in re-encryption that is not complete, by the secret that opens both volume
+ * keys. Repairs first what a crash has left. */
 static inline KMS_MUST volume_activate_reencrypting(volume_t *v, const secret_t *secret, const char *name,
 						    diag_t *why)
 {

@@ -29,6 +29,10 @@ bool sim_opens(const sim_disk_t *d, uint32_t version)
 	for (size_t i = 0; d->present && i < SIM_SLOTS; i++)
 		if (d->slots[i].used && !d->slots[i].foreign && memcmp(d->slots[i].secret, want, 32) == 0)
 			*(d->slots[i].next ? &next : &data) = true;
+	if (d->destroyed)
+		return false;
+	if (d->reencrypting && d->steps == SIM_STEPS)
+		return next;
 	return data && (next || !d->reencrypting); /* in re-encryption one secret has to open both keys */
 }
 
@@ -69,6 +73,8 @@ static bool would_be_accepted(const sim_t *s, const sim_disk_t *d)
 {
 	bool active = registered_as(d, d->key, s->fingerprint);
 	bool pending = s->reencryption != SIM_NO_REENCRYPTION;
+	if (d->reencrypting && d->steps == SIM_STEPS)
+		active = true; /* the former key is of no use any more */
 	if (d->reencrypting)
 		return active && pending && registered_as(d, d->next_key, s->next_fingerprint);
 	return active || (pending && registered_as(d, d->key, s->next_fingerprint));
@@ -190,6 +196,7 @@ static kms_err_t load(volume_port_t *p, const char *device, volume_t **out, diag
 	v->copy = *d;
 	fill_facts(d, &v->header.facts);
 	v->header.reencrypting = d->reencrypting;
+	v->header.complete = d->reencrypting && d->steps == SIM_STEPS;
 	for (size_t i = 0; i < SIM_SLOTS; i++) {
 		v->header.used[i] = d->slots[i].used;
 		v->header.ours[i] = d->slots[i].used && !d->slots[i].foreign;
@@ -393,19 +400,25 @@ static kms_err_t reencrypt_begin(volume_t *base, const secret_t *secret, int slo
 	return leave(v->sim, KMS_OK, why);
 }
 
-static void finish_reencryption(sim_disk_t *d)
+static void drop_former(sim_disk_t *d)
 {
-	for (size_t i = 0; i < SIM_SLOTS; i++) {
+	for (size_t i = 0; i < SIM_SLOTS; i++)
 		if (!d->slots[i].next)
 			memset(&d->slots[i], 0, sizeof d->slots[i]);
+}
+
+static void finish_reencryption(sim_disk_t *d)
+{
+	drop_former(d);
+	for (size_t i = 0; i < SIM_SLOTS; i++)
 		d->slots[i].next = false;
-	}
 	memcpy(d->key, d->next_key, sizeof d->key);
 	memset(d->next_key, 0, sizeof d->next_key);
 	d->reencrypting = false;
 	d->steps = 0;
 }
 
+/* As libcryptsetup 2.6.1 does it, with what it does wrong (node-agent/luks/finish.c). */
 static kms_err_t reencrypt(volume_t *base, const secret_t *secret, const char *mapping,
 			   const volume_progress_t *progress, diag_t *why)
 {
@@ -415,6 +428,7 @@ static kms_err_t reencrypt(volume_t *base, const secret_t *secret, const char *m
 	(void)mapping;
 	if (changed(v) || !d->reencrypting)
 		return diag_fail(why, KMS_E_CONFLICT, "the header was changed meanwhile");
+	d->destroyed = d->destroyed || d->steps == SIM_STEPS;
 	while (d->steps < SIM_STEPS) {
 		KMS_TRY(enter(v->sim, why));
 		d->steps++;
@@ -423,7 +437,21 @@ static kms_err_t reencrypt(volume_t *base, const secret_t *secret, const char *m
 			return KMS_OK;
 	}
 	KMS_TRY(enter(v->sim, why));
+	drop_former(d);
+	KMS_TRY(leave(v->sim, KMS_OK, why));
+	KMS_TRY(enter(v->sim, why));
 	finish_reencryption(d);
+	return leave(v->sim, KMS_OK, why);
+}
+
+static kms_err_t reencrypt_finish(volume_t *base, const secret_t *secret, diag_t *why)
+{
+	sim_volume_t *v = of(base);
+	(void)secret;
+	KMS_TRY(enter(v->sim, why));
+	if (changed(v) || !v->header.complete)
+		return diag_fail(why, KMS_E_CONFLICT, "not complete");
+	finish_reencryption(v->disk);
 	return leave(v->sim, KMS_OK, why);
 }
 
@@ -457,6 +485,7 @@ static const volume_ops_t volume_ops = {
 	.can_reencrypt = can_reencrypt,
 	.reencrypt_begin = reencrypt_begin,
 	.reencrypt = reencrypt,
+	.reencrypt_finish = reencrypt_finish,
 	.activate_reencrypting = activate_reencrypting,
 };
 

@@ -36,6 +36,7 @@ typedef struct sim_disk {
 	uint8_t key[64];
 	bool reencrypting; /* key → next_key */
 	unsigned steps;    /* of it that are done */
+	bool destroyed;    /* the data: gone on with when all of it was done */
 	uint8_t next_key[64];
 	struct {
 		bool used;

@@ -11,7 +11,8 @@
 
 #include <cmocka.h>
 
-#define SIZE (48U << 20) /* four hot zones of data */
+#define SIZE  (32U << 20) /* two hot zones of data */
+#define STEPS 4U          /* that are told of: where it begins, twice, and each hot zone */
 
 static void filled(disk_t *d)
 {
@@ -110,7 +111,7 @@ static void in_one_run(void **state)
 	disk_plain_sha256(&d, old, plain);
 	prepare(&d);
 	run(&d, &c);
-	assert_true(c.seen >= 4);
+	assert_int_equal(c.seen, STEPS);
 	assert_finished(&d, old, plain);
 }
 
@@ -134,35 +135,69 @@ static void stopped_and_resumed(void **state)
 	assert_finished(&d, old, plain);
 }
 
-/* Without the library's own tidying up: the process is gone between two hot zones. */
+/* The process is gone after so many steps, without the library's own tidying up. */
+static void die_after(const disk_t *d, unsigned steps)
+{
+	counter_t c = {.left = steps, .die = true};
+	int status = 0;
+	pid_t child = fork();
+	if (child == 0) {
+		disk_t own = *d;
+		own.secret = disk_secret(1); /* secrets are wiped in a child */
+		run(&own, &c);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 9);
+}
+
+static void finish_or_go_on(const disk_t *d)
+{
+	SCOPED(volume_closep) volume_t *v = disk_load(d);
+	counter_t c = {0};
+	diag_t why = {""};
+	assert_true(volume_header(v)->reencrypting);
+	if (!volume_header(v)->complete)
+		run(d, &c);
+	else if (volume_reencrypt_finish(v, d->secret, &why) != KMS_OK)
+		fail_msg("%s", why.text);
+}
+
+/* After each step, the last one included: from there libcryptsetup by itself would destroy the data. The
+ * second time around the keyslots' areas have changed places. */
 static void killed_and_resumed(void **state)
 {
 	(void)state;
-	SCOPED(disk_free) disk_t d;
-	uint8_t plain[32];
-	counter_t c = {.left = 1, .die = true};
-	filled(&d);
-	SCOPED(secret_freep) secret_t *old = key_of(&d);
-	disk_plain_sha256(&d, old, plain);
-	prepare(&d);
-	for (int i = 0; i < 3; i++) {
-		int status = 0;
-		pid_t child = fork();
-		if (child == 0) {
-			c.left = (unsigned)i + 1;
-			run(&d, &c);
-			_exit(0);
+	for (unsigned steps = 1; steps <= STEPS; steps++) {
+		SCOPED(disk_free) disk_t d;
+		uint8_t plain[32];
+		filled(&d);
+		for (int round = 0; round < 2; round++) {
+			SCOPED(secret_freep) secret_t *old = key_of(&d);
+			disk_plain_sha256(&d, old, plain);
+			prepare(&d);
+			die_after(&d, steps);
+			finish_or_go_on(&d);
+			assert_finished(&d, old, plain);
 		}
-		assert_int_equal(waitpid(child, &status, 0), child);
-		assert_true(WIFEXITED(status));
 	}
-	c = (counter_t){0};
-	{
-		SCOPED(volume_closep) volume_t *v = disk_load(&d);
-		if (volume_header(v)->reencrypting)
-			run(&d, &c);
-	}
-	assert_finished(&d, old, plain);
+}
+
+static void a_complete_one_is_not_gone_on_with(void **state)
+{
+	(void)state;
+	SCOPED(disk_free) disk_t d;
+	counter_t c = {0};
+	const volume_progress_t p = {.step = count, .ctx = &c};
+	diag_t why = {""};
+	filled(&d);
+	prepare(&d);
+	die_after(&d, STEPS);
+	SCOPED(volume_closep) volume_t *v = disk_load(&d);
+	assert_true(volume_header(v)->complete);
+	assert_int_equal(volume_reencrypt(v, d.secret, NULL, &p, &why), KMS_E_CONFLICT);
+	assert_int_equal(c.seen, 0);
 }
 
 /* The header has room for some keyslots and not for a re-encryption beside them: refused, and as it was. */
@@ -208,6 +243,7 @@ int main(void)
 		cmocka_unit_test(in_one_run),
 		cmocka_unit_test(stopped_and_resumed),
 		cmocka_unit_test(killed_and_resumed),
+		cmocka_unit_test(a_complete_one_is_not_gone_on_with),
 		cmocka_unit_test(without_room_it_is_refused),
 		cmocka_unit_test(versions_that_corrupt),
 	};
