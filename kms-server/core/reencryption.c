@@ -7,7 +7,8 @@
  *   progress   409                    running                       takes the numbers
  *   promote    409; done: 200 to the  409                           done: pending is active, active former
  *              same proof once more
- *   abort      200                    none, pending is dropped      409
+ *   abort      200                    none, pending is dropped      409; by its node, which says with a proof
+ *                                                                   that no data are under the next key: none
  *
  * Until `running` nothing on the disk depends on the pending fingerprint; from there on only the node knows
  * how far it has come, so nobody takes it away: both fingerprints are answered until the promotion. */
@@ -313,9 +314,7 @@ static kms_err_t check_abort(op_t *op, const json_t *proof)
 	if (!json_is_string(proof) || hex.n != 2 * SHA256_LEN ||
 	    hex_decode(hex, b.proof, sizeof b.proof) != KMS_OK)
 		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "proof must be 64 hex digits.");
-	if (op->volume.reencryption.state != REENC_REGISTERED)
-		return KMS_OK;
-	return check_proof(op, &b, FP_ACTIVE);
+	return volume_reencrypts(&op->volume) ? check_proof(op, &b, FP_ACTIVE) : KMS_OK;
 }
 
 kms_err_t op_reencryption_abort(op_t *op)
@@ -326,9 +325,9 @@ kms_err_t op_reencryption_abort(op_t *op)
 	KMS_TRY(op_read(op, fields, 1, &b));
 	correlate(op);
 	KMS_TRY(check_abort(op, b.proof));
-	if (v->reencryption.state == REENC_RUNNING)
-		return op_conflict(op, "The volume is being re-encrypted: it can only be finished.");
-	if (v->reencryption.state == REENC_REGISTERED) {
+	if (v->reencryption.state == REENC_RUNNING && b.proof == NULL)
+		return op_conflict(op, "The volume is being re-encrypted: it can only be finished, by its node.");
+	if (volume_reencrypts(v)) {
 		volume_reencryption_drop(v);
 		KMS_TRY(volume_save(op));
 	}

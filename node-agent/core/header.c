@@ -199,7 +199,7 @@ void header_segment_fact(const header_segment_t *s, volume_facts_t *facts)
 	(void)snprintf(f->type, sizeof f->type, "crypt");
 	memcpy(f->offset, s->offset, sizeof f->offset);
 	memcpy(f->size, s->size, sizeof f->size);
-	(void)snprintf(f->cipher, sizeof f->cipher, VOLUME_CIPHER);
+	(void)snprintf(f->cipher, sizeof f->cipher, "%.31s", s->encryption); /* as it stands there */
 	memcpy(f->iv_tweak, s->iv_tweak, sizeof f->iv_tweak);
 	(void)snprintf(f->sector_size, sizeof f->sector_size, "%u", s->sector_size);
 	facts->n_segments = 1;
