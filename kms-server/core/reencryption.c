@@ -326,7 +326,8 @@ kms_err_t op_reencryption_abort(op_t *op)
 	correlate(op);
 	KMS_TRY(check_abort(op, b.proof));
 	if (v->reencryption.state == REENC_RUNNING && b.proof == NULL)
-		return op_conflict(op, "The volume is being re-encrypted: it can only be finished, by its node.");
+		return op_conflict(op,
+				   "The volume is being re-encrypted: it can only be finished, by its node.");
 	if (volume_reencrypts(v)) {
 		volume_reencryption_drop(v);
 		KMS_TRY(volume_save(op));

@@ -120,15 +120,24 @@ static int step(uint64_t size, uint64_t offset, void *ctx)
 	return p->step(p->ctx, offset, size) ? 0 : 1;
 }
 
-static kms_err_t resume(writer_t *w, span_t pass, const char *mapping, diag_t *why)
+static kms_err_t take_up(writer_t *w, span_t pass, const char *mapping, uint32_t flags, diag_t *why)
 {
-	const struct crypt_params_reencrypt params = parameters(NULL, CRYPT_REENCRYPT_RESUME_ONLY);
+	const struct crypt_params_reencrypt params = parameters(NULL, flags);
 	int r = crypt_reencrypt_init_by_passphrase(w->cd, mapping, (const char *)pass.p, pass.n,
 						   CRYPT_ANY_SLOT, CRYPT_ANY_SLOT, NULL, NULL, &params);
-	if (r == -EPERM)
+	if (r == -EPERM || r == -ENOENT)
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "the secret does not open both volume keys of the re-encryption");
 	return r < 0 ? crypt_fail(why, r, &w->log, "going on with the re-encryption") : KMS_OK;
+}
+
+/* A crash in a hot zone is repaired by the checksums first; in the last one, that ends the re-encryption. */
+static kms_err_t resume(writer_t *w, span_t pass, const char *mapping, bool *more, diag_t *why)
+{
+	if (crypt_reencrypt_status(w->cd, NULL) == CRYPT_REENCRYPT_CRASH)
+		KMS_TRY(take_up(w, pass, NULL, CRYPT_REENCRYPT_RECOVERY, why));
+	*more = crypt_reencrypt_status(w->cd, NULL) == CRYPT_REENCRYPT_CLEAN;
+	return *more ? take_up(w, pass, mapping, CRYPT_REENCRYPT_RESUME_ONLY, why) : KMS_OK;
 }
 
 kms_err_t luks_reencrypt(volume_t *base, const secret_t *secret, const char *mapping,
@@ -140,7 +149,10 @@ kms_err_t luks_reencrypt(volume_t *base, const secret_t *secret, const char *map
 	if (v->header.complete) /* the library would begin anew, and destroy the data: finish.c */
 		return diag_fail(why, KMS_E_CONFLICT, "the re-encryption is at its end already");
 	KMS_TRY(writer_open(v, &w, why));
-	KMS_TRY(resume(&w, secret_span(secret), mapping, why));
+	bool more = false;
+	KMS_TRY(resume(&w, secret_span(secret), mapping, &more, why));
+	if (!more)
+		return device_sync(w.fd, why);
 	w.log.text[0] = '\0';
 	int r = crypt_reencrypt_run(w.cd, step, &p);
 	return r < 0 ? crypt_fail(why, r, &w.log, "re-encrypting") : device_sync(w.fd, why);
