@@ -62,12 +62,13 @@ static json_t *maint_json(const char *id, const maint_rec_t *m, int64_t now_ms)
 	return json_pack(
 		"{s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I, s:I, s:I}}", "id",
 		id, "customer", m->customer, "service",
-		m->service[0] != '\0' ? json_string(m->service) : json_null(), "action", "rotate", "state",
-		ended ? "closed" : maint_state_name(m->state), "opened_by", m->opened_by, "ticket", m->ticket,
-		"created_ms", (json_int_t)m->created_ms, "opened_ms", (json_int_t)m->opened_ms, "until_ms",
-		(json_int_t)m->until_ms, "wave", (json_int_t)m->wave, "max_failures",
-		(json_int_t)m->max_failures, "counts", "todo", (json_int_t)m->todo, "running",
-		(json_int_t)m->running, "done", (json_int_t)m->done, "failed", (json_int_t)m->failed);
+		m->service[0] != '\0' ? json_string(m->service) : json_null(), "action",
+		m->reencrypt ? "reencrypt" : "rotate", "state", ended ? "closed" : maint_state_name(m->state),
+		"opened_by", m->opened_by, "ticket", m->ticket, "created_ms", (json_int_t)m->created_ms,
+		"opened_ms", (json_int_t)m->opened_ms, "until_ms", (json_int_t)m->until_ms, "wave",
+		(json_int_t)m->wave, "max_failures", (json_int_t)m->max_failures, "counts", "todo",
+		(json_int_t)m->todo, "running", (json_int_t)m->running, "done", (json_int_t)m->done, "failed",
+		(json_int_t)m->failed);
 }
 
 /* --- making one --- */
@@ -168,8 +169,9 @@ static kms_err_t read_create(op_t *op, create_body_t *b)
 		{"max_failures", JF_I64, offsetof(create_body_t, max_failures), 0, true}};
 	*b = (create_body_t){.action = "rotate", .window_s = DEFAULT_WINDOW_S};
 	KMS_TRY(op_read(op, fields, sizeof fields / sizeof *fields, b));
-	if (strcmp(b->action, "rotate") != 0)
-		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "action must be rotate.");
+	if (strcmp(b->action, "rotate") != 0 && strcmp(b->action, "reencrypt") != 0)
+		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
+				 "action must be rotate or reencrypt.");
 	if (b->window_s < 60 || b->window_s > MAX_WINDOW_S)
 		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "window_s must be 60 to %d seconds.",
 				 MAX_WINDOW_S);
@@ -230,7 +232,8 @@ kms_err_t op_maint_create(op_t *op)
 		op->tenant[0] = '\0';
 	KMS_TRY(e);
 	KMS_TRY(new_id(id));
-	maint_rec_t m = {.window_s = (uint32_t)b.window_s,
+	maint_rec_t m = {.reencrypt = strcmp(b.action, "reencrypt") == 0,
+			 .window_s = (uint32_t)b.window_s,
 			 .wave = (uint32_t)b.wave,
 			 .max_failures = (uint32_t)b.max_failures};
 	memcpy(m.customer, b.customer, NAME_CAP);

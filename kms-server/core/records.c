@@ -7,6 +7,7 @@
 #include "kms-server/core/records_io.h"
 
 #define RECORD_VERSION   1U
+#define MAINT_VERSION    2U /* 1 had no re-encryption */
 #define VOLUME_VERSION   2U /* 1 had no re-encryption */
 #define NODE_VERSION     2U /* 1 had no addresses and no proof */
 #define OPERATOR_VERSION 3U /* 1 had no customers, 2 no groups and no invitation */
@@ -227,6 +228,7 @@ static void encode_maint(buf_t *b, const void *rec)
 	buf_u32(b, m->running);
 	buf_u32(b, m->done);
 	buf_u32(b, m->failed);
+	buf_u8(b, m->reencrypt ? 1 : 0);
 }
 
 static void decode_maint(reader_t *r, void *rec)
@@ -247,6 +249,7 @@ static void decode_maint(reader_t *r, void *rec)
 	m->running = reader_u32(r);
 	m->done = reader_u32(r);
 	m->failed = reader_u32(r);
+	m->reencrypt = reader_u8(r) == 1;
 }
 
 static void encode_task(buf_t *b, const void *rec)
@@ -334,7 +337,7 @@ RECORD_IO_BODY(tenant_rec_t, service, RECORD_VERSION, STORE_SERVICES, encode_ten
 RECORD_IO_BODY(node_rec_t, node, NODE_VERSION, STORE_NODES, encode_node, decode_node)
 RECORD_IO_BODY(operator_rec_t, operator, OPERATOR_VERSION, STORE_OPERATORS, encode_operator, decode_operator)
 RECORD_IO_BODY(volume_rec_t, volume, VOLUME_VERSION, STORE_VOLUMES, encode_volume, decode_volume)
-RECORD_IO_BODY(maint_rec_t, maint, RECORD_VERSION, STORE_MAINTENANCE, encode_maint, decode_maint)
+RECORD_IO_BODY(maint_rec_t, maint, MAINT_VERSION, STORE_MAINTENANCE, encode_maint, decode_maint)
 RECORD_IO_BODY(task_rec_t, task, RECORD_VERSION, STORE_TASKS, encode_task, decode_task)
 RECORD_IO_BODY(idem_rec_t, idem, RECORD_VERSION, STORE_IDEMPOTENCY, encode_idem, decode_idem)
 

@@ -177,6 +177,7 @@ typedef struct maint_rec {
 	uint32_t window_s;
 	uint32_t wave, max_failures; /* 0: no limit */
 	uint32_t todo, running, done, failed;
+	bool reencrypt; /* new volume keys, and not new secrets alone */
 } maint_rec_t;
 
 typedef enum task_state { TASK_TODO = 1, TASK_RUNNING, TASK_DONE, TASK_FAILED } task_state_t;

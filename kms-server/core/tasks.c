@@ -96,7 +96,8 @@ static kms_err_t hand_out(op_t *op, const node_task_t *t, json_t *tasks)
 	}
 	path3_format(&volume, text);
 	memcpy(op->correlation, t->id, sizeof op->correlation);
-	json_t *item = json_pack("{s:s, s:s, s:s}", "type", "rotate", "volume", text, "maintenance", t->id);
+	json_t *item = json_pack("{s:s, s:s, s:s}", "type", m.reencrypt ? "reencrypt" : "rotate", "volume",
+				 text, "maintenance", t->id);
 	return json_array_append_new(tasks, item) == 0 ? KMS_OK : KMS_E_NOMEM;
 }
 

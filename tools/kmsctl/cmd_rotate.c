@@ -13,7 +13,7 @@ static const conf_setting_t flags[] = {
 	 .help = "with --wait: no longer than this"},
 	{.key = "reencrypt",
 	 .type = CONF_BOOL,
-	 .help = "new volume keys too (not supported by this version)"},
+	 .help = "new volume keys too: all data are written anew, in place"},
 };
 
 static kms_err_t rotate(cli_t *c, diag_t *why)
@@ -23,12 +23,13 @@ static kms_err_t rotate(cli_t *c, diag_t *why)
 	char id[NAME_CAP];
 	int64_t timeout = 0;
 	bool wait = conf_bool(c->conf, "wait");
-	if (conf_bool(c->conf, "reencrypt"))
-		return diag_fail(why, KMS_E_INVALID, "--reencrypt is not supported by this server version");
 	if (!wait && conf_is_set(c->conf, "timeout"))
 		return diag_fail(why, KMS_E_INVALID, "--timeout needs --wait");
 	KMS_TRY(event_timeout(c->conf, &timeout, why));
 	KMS_TRY(event_body(c->conf, &body, why));
+	if (conf_bool(c->conf, "reencrypt") &&
+	    json_object_set_new(body, "action", json_string("reencrypt")) != 0)
+		return diag_fail(why, KMS_E_NOMEM, "out of memory");
 	KMS_TRY(cli_request(c, "POST", "/v1/maintenance", body, &event, why));
 	/* the identifier goes into a path: it is held to the rule though the server sent it */
 	KMS_TRY(name_parse("maintenance event", span_str(value_text(event, "id")), id, why));

@@ -127,6 +127,7 @@ static void sample_volume(any_rec_t *r)
 static void sample_maint(any_rec_t *r)
 {
 	r->maint = (maint_rec_t){.state = MAINT_HALTED,
+				 .reencrypt = true,
 				 .customer = "acme",
 				 .service = "",
 				 .opened_by = "root",

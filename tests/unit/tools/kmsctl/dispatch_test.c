@@ -107,7 +107,6 @@ static const struct {
 	{{"maintenance", "watch", "m-1", "--timeout", "0s", HERE}, "not a duration"},
 	{{"rotate", HERE}, "--customer C is missing"},
 	{{"rotate", "acme", HERE}, "unexpected argument \"acme\""},
-	{{"rotate", "--customer", "c", "--reencrypt", HERE}, "not supported by this server version"},
 	{{"rotate", "--customer", "c", "--timeout", "5m", HERE}, "--timeout needs --wait"},
 	{{"rotate", "--customer", "c", "--wait", "--timeout", "5", HERE}, "not a duration"},
 	{{"rotate", "--customer", "c", "--service", "c/s", HERE}, "not a valid name"},
