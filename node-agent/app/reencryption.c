@@ -47,6 +47,15 @@ static void idle_class(bool yes)
 		      IOPRIO_PRIO_VALUE(yes ? IOPRIO_CLASS_IDLE : IOPRIO_CLASS_NONE, 0));
 }
 
+/* Killed for want of memory in the middle of a hot zone, the volume's users would wait for a restart of the
+ * machine. Where this may not be set (no root), nothing is lost by it. */
+static void spare_from_oom(bool yes)
+{
+	SCOPED(fclosep) FILE *f = fopen("/proc/self/oom_score_adj", "we");
+	if (f != NULL)
+		(void)fputs(yes ? "-1000" : "0", f);
+}
+
 /* --- not too fast --- */
 
 static void keep_rate(const pace_t *p, uint64_t done)
@@ -137,10 +146,12 @@ kms_err_t reencryption_do(agent_t *a, const char *volume, const char *device, co
 					 .report_steps = REPORT_STEPS};
 	kms_port_t *kms = kms_client_port(a->kms);
 	idle_class(true);
+	spare_from_oom(true);
 	kms_err_t e = reencrypt_run(a->volumes, kms, &order, out, why);
 	if (e != KMS_OK && records_get(a->records, volume, &record, &ignored) == KMS_OK &&
 	    agent_elsewhere(e, device, record.uuid, path))
 		e = reencrypt_run(a->volumes, kms, &order, out, why);
+	spare_from_oom(false);
 	idle_class(false);
 	return e;
 }

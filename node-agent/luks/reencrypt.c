@@ -134,7 +134,16 @@ static kms_err_t take_up(writer_t *w, span_t pass, const char *mapping, uint32_t
 /* A crash in a hot zone is repaired by the checksums first; in the last one, that ends the re-encryption. */
 static kms_err_t resume(writer_t *w, span_t pass, const char *mapping, bool *more, diag_t *why)
 {
-	if (crypt_reencrypt_status(w->cd, NULL) == CRYPT_REENCRYPT_CRASH)
+	bool cut = crypt_reencrypt_status(w->cd, NULL) == CRYPT_REENCRYPT_CRASH;
+	/* the kernel has that hot zone suspended, with the I/O of others waiting before it: rewriting it
+	 * beneath them is for a moment when nobody has it mapped */
+	if (cut && mapping != NULL)
+		return diag_fail(why, KMS_E_CONFLICT,
+				 "the agent was killed while it rewrote a part of /dev/mapper/%s: nothing is "
+				 "lost, but I/O to "
+				 "that part waits; restart this machine, unlocking the volume repairs it",
+				 mapping);
+	if (cut)
 		KMS_TRY(take_up(w, pass, NULL, CRYPT_REENCRYPT_RECOVERY, why));
 	*more = crypt_reencrypt_status(w->cd, NULL) == CRYPT_REENCRYPT_CLEAN;
 	return *more ? take_up(w, pass, mapping, CRYPT_REENCRYPT_RESUME_ONLY, why) : KMS_OK;
