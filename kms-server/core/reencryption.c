@@ -190,7 +190,20 @@ kms_err_t op_reencryption_start(op_t *op)
 
 typedef struct progress_body {
 	int64_t done, total;
+	uint8_t fingerprint[FINGERPRINT_LEN]; /* optional */
 } progress_body_t;
+
+/* A registration or report that comes late must not let a disk go to one volume key while another is
+ * registered. */
+static kms_err_t check_target(op_t *op, const progress_body_t *b)
+{
+	const volume_fingerprint_t *pending = volume_fingerprint_in(&op->volume, FP_PENDING);
+	if (json_object_get(op->body, "fingerprint") == NULL)
+		return KMS_OK;
+	if (pending == NULL || !ct_equal(pending->value, b->fingerprint, FINGERPRINT_LEN))
+		return op_conflict(op, "The re-encryption that is registered leads to another volume key.");
+	return KMS_OK;
+}
 
 /* Reports come every few seconds, for hours, and say only how far it is: the first is an event, the others
  * would drown the log. What is refused is recorded as always. */
@@ -212,11 +225,13 @@ static kms_err_t take_progress(op_t *op, const progress_body_t *b)
 
 kms_err_t op_reencryption_progress(op_t *op)
 {
-	static const json_field_t fields[] = {{"done", JF_I64, offsetof(progress_body_t, done), 0, false},
-					      {"total", JF_I64, offsetof(progress_body_t, total), 0, false}};
+	static const json_field_t fields[] = {
+		{"done", JF_I64, offsetof(progress_body_t, done), 0, false},
+		{"total", JF_I64, offsetof(progress_body_t, total), 0, false},
+		{"fingerprint", JF_HEX32, offsetof(progress_body_t, fingerprint), 0, true}};
 	progress_body_t b = {0};
 	char path[PATH3_CAP];
-	KMS_TRY(op_read(op, fields, 2, &b));
+	KMS_TRY(op_read(op, fields, 3, &b));
 	correlate(op);
 	/* a larger one could not be shown again: whoever reads the volume would get an error */
 	if (b.done < 0 || b.done > b.total || b.total > JSON_SAFE_INTEGER)
@@ -226,6 +241,7 @@ kms_err_t op_reencryption_progress(op_t *op)
 			"known yet).");
 	if (!volume_reencrypts(&op->volume))
 		return op_conflict(op, "No re-encryption of the volume is registered: start one first.");
+	KMS_TRY(check_target(op, &b));
 	/* once it runs, a suspended volume's disk is still being rewritten, and people want to see that */
 	if (op->volume.reencryption.state == REENC_REGISTERED || op->volume.state != VOLUME_SUSPENDED)
 		KMS_TRY(must_be_active(op));

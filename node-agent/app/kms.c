@@ -219,11 +219,14 @@ static kms_err_t reencrypt(kms_port_t *port, const char *volume, const char *mai
 	return kms_decode_reencryption(buf_span(&reply.body), out, why);
 }
 
-static kms_err_t reencrypt_progress(kms_port_t *port, const char *volume, uint64_t done, uint64_t total,
-				    diag_t *why)
+static kms_err_t reencrypt_progress(kms_port_t *port, const char *volume, const uint8_t *fingerprint,
+				    uint64_t done, uint64_t total, diag_t *why)
 {
 	SCOPED(json_freep) json_t *body = NULL;
-	KMS_TRY(json_build(&body, "{s:I, s:I}", "done", (json_int_t)done, "total", (json_int_t)total));
+	char hex[2 * KMS_FINGERPRINT_LEN + 1];
+	hex_encode(span_of(fingerprint, KMS_FINGERPRINT_LEN), hex);
+	KMS_TRY(json_build(&body, "{s:I, s:I, s:s}", "done", (json_int_t)done, "total", (json_int_t)total,
+			   "fingerprint", hex));
 	return rotation_step(port, volume, "/reencryption:progress", body, why);
 }
 

@@ -35,6 +35,7 @@ typedef struct reencryption {
 	const kms_secret_t *secret;  /* in answer: n */
 	bool rotated;
 	kms_reencryption_t registered;
+	uint8_t next[FINGERPRINT_LEN];   /* that is registered */
 	char mapping[VOLUME_MAPPER_CAP]; /* empty: not mapped */
 	/* between two steps of the library */
 	uint32_t steps;
@@ -112,6 +113,7 @@ static kms_err_t enlist(reencryption_t *r, const uint8_t fp[FINGERPRINT_LEN], di
 {
 	KMS_TRY(kms_reencrypt(r->kms, r->order->volume, r->order->maintenance, fp, &r->registered, why));
 	note_pending(&r->answer.list[0], fp);
+	memcpy(r->next, fp, sizeof r->next);
 	return KMS_OK;
 }
 
@@ -292,6 +294,20 @@ static kms_err_t prepare(reencryption_t *r, step_t *next, diag_t *why)
 
 /* --- the data --- */
 
+/* From here on it is finished, not aborted: the KMS has to know that before the header says so. A
+ * registration of an earlier run that came late, or an operator's abort, may have taken the place of this
+ * one. */
+static kms_err_t say_running(reencryption_t *r, diag_t *why)
+{
+	kms_err_t e = kms_reencrypt_progress(r->kms, r->order->volume, r->next, 0, 0, why);
+	if (e != KMS_E_CONFLICT)
+		return e;
+	uint8_t fp[FINGERPRINT_LEN];
+	memcpy(fp, r->next, sizeof fp);
+	KMS_TRY(enlist(r, fp, why));
+	return kms_reencrypt_progress(r->kms, r->order->volume, r->next, 0, 0, why);
+}
+
 static kms_err_t begin(reencryption_t *r, step_t *next, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
@@ -301,8 +317,7 @@ static kms_err_t begin(reencryption_t *r, step_t *next, diag_t *why)
 	KMS_TRY(load(r, &v, why));
 	KMS_TRY(volume_open(v, r->secret->secret, NULL, &slot, why));
 	KMS_TRY(volume_open_next(v, r->secret->secret, NULL, &fresh, why));
-	/* from here on it is finished, not aborted: the KMS has to know that before the header says so */
-	KMS_TRY(kms_reencrypt_progress(r->kms, r->order->volume, 0, 0, why));
+	KMS_TRY(say_running(r, why));
 	const char *mapping = r->mapping[0] != '\0' ? r->mapping : NULL;
 	kms_err_t e = volume_reencrypt_begin(v, r->secret->secret, slot, fresh, mapping, &reason);
 	if (e == KMS_E_FULL)
@@ -319,7 +334,7 @@ static bool one_step(void *ctx, uint64_t done, uint64_t total)
 	reencryption_t *r = ctx;
 	diag_t ignored;
 	if (r->steps++ % r->order->report_steps == 0 &&
-	    kms_reencrypt_progress(r->kms, r->order->volume, done, total, &ignored) != KMS_OK)
+	    kms_reencrypt_progress(r->kms, r->order->volume, r->next, done, total, &ignored) != KMS_OK)
 		r->steps = 0; /* with the next step again */
 	failpoint("reencrypt.step");
 	r->ended = !r->order->progress->step(r->order->progress->ctx, done, total);

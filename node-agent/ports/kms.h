@@ -117,8 +117,8 @@ typedef struct kms_ops {
 	kms_err_t (*abort)(kms_port_t *k, const char *volume, diag_t *why);
 	kms_err_t (*reencrypt)(kms_port_t *k, const char *volume, const char *maintenance,
 			       const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why);
-	kms_err_t (*reencrypt_progress)(kms_port_t *k, const char *volume, uint64_t done, uint64_t total,
-					diag_t *why);
+	kms_err_t (*reencrypt_progress)(kms_port_t *k, const char *volume, const uint8_t *fingerprint,
+					uint64_t done, uint64_t total, diag_t *why);
 	kms_err_t (*reencrypt_promote)(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why);
 	kms_err_t (*reencrypt_abort)(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why);
 } kms_ops_t;
@@ -190,12 +190,13 @@ static inline KMS_MUST kms_reencrypt(kms_port_t *k, const char *volume, const ch
 	return k->ops->reencrypt(k, volume, maintenance, fingerprint, out, why);
 }
 
-/* Bytes. The first report makes it a running one, and has to come before anything is changed. total 0: not
- * known yet. */
-static inline KMS_MUST kms_reencrypt_progress(kms_port_t *k, const char *volume, uint64_t done,
-					      uint64_t total, diag_t *why)
+/* Bytes. The first report makes it a running one, and has to come before anything is changed. total 0:
+ * not known yet. fingerprint: that of the next volume key; CONFLICT when it is not the one that is
+ * registered (any more). */
+static inline KMS_MUST kms_reencrypt_progress(kms_port_t *k, const char *volume, const uint8_t *fingerprint,
+					      uint64_t done, uint64_t total, diag_t *why)
 {
-	return k->ops->reencrypt_progress(k, volume, done, total, why);
+	return k->ops->reencrypt_progress(k, volume, fingerprint, done, total, why);
 }
 
 /* proof: fingerprint_proof by the new volume key's fingerprint. */

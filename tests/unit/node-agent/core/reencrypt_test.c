@@ -174,6 +174,20 @@ static void a_stop_leaves_it_usable_and_the_next_run_goes_on(void **state)
 	assert_int_equal(only_live(&s), secret); /* the secret was rotated once */
 }
 
+/* A request of an earlier run that comes late: the disk never goes to one key while another is registered. */
+static void a_late_registration_changes_nothing(void **state)
+{
+	(void)state;
+	sim_t s;
+	diag_t why;
+	sim_init_formatted(&s);
+	s.late_at = 1;
+	if (reencrypt(&s, &why) != KMS_OK)
+		fail_msg("%s", why.text);
+	assert_int_equal(s.late_at, 0);
+	assert_clean(&s);
+}
+
 /* A mapped volume is mapped again after a crash, before it is mounted. */
 static void a_volume_in_reencryption_is_unlocked(void **state)
 {
@@ -260,6 +274,7 @@ int main(void)
 		cmocka_unit_test(a_cut_anywhere_is_completed),
 		cmocka_unit_test(two_cuts_anywhere_are_completed),
 		cmocka_unit_test(a_stop_leaves_it_usable_and_the_next_run_goes_on),
+		cmocka_unit_test(a_late_registration_changes_nothing),
 		cmocka_unit_test(a_volume_in_reencryption_is_unlocked),
 		cmocka_unit_test(a_library_that_corrupts_is_refused),
 		cmocka_unit_test(keyslots_of_others_are_not_lost),

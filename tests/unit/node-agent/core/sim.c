@@ -742,14 +742,22 @@ static kms_err_t register_next(kms_port_t *k, const char *volume, const char *ma
 	return leave(s, KMS_OK, why);
 }
 
-static kms_err_t progress(kms_port_t *k, const char *volume, uint64_t done, uint64_t total, diag_t *why)
+static kms_err_t progress(kms_port_t *k, const char *volume, const uint8_t *fingerprint, uint64_t done,
+			  uint64_t total, diag_t *why)
 {
 	sim_t *s = of_kms(k);
 	(void)total;
 	KMS_TRY(enter(s, why));
 	KMS_TRY(known(s, volume, why));
-	if (s->reencryption == SIM_NO_REENCRYPTION)
-		return diag_fail(why, KMS_E_CONFLICT, "none is registered");
+	if (s->reencryption == SIM_REGISTERED && s->calls >= s->late_at && s->late_at > 0) {
+		/* a registration of long ago arrives now */
+		memset(s->next_fingerprint, 0x5a, sizeof s->next_fingerprint);
+		s->next_nonce[0]++;
+		s->late_at = 0;
+	}
+	if (s->reencryption == SIM_NO_REENCRYPTION ||
+	    memcmp(s->next_fingerprint, fingerprint, sizeof s->next_fingerprint) != 0)
+		return diag_fail(why, KMS_E_CONFLICT, "none or another is registered");
 	s->reencryption = SIM_RUNNING;
 	s->progress = done;
 	s->reports++;

@@ -75,6 +75,8 @@ typedef struct sim {
 	uint8_t next_fingerprint[32];
 	uint8_t next_nonce[32];
 	uint64_t progress; /* the last that was reported */
+	unsigned late_at;  /* with the first report after so many calls another's registration comes first; 0:
+			      never */
 	/* power */
 	unsigned calls, cut_at;
 	unsigned vanish_at;  /* from this call on the device is not there; 0: never */
