@@ -152,9 +152,10 @@ static kms_err_t go_on(op_t *op, const start_body_t *b)
 				   "The volume is being re-encrypted to another volume key: finish with that "
 				   "one.");
 	}
-	if (b->maintenance[0] == '\0' || strcmp(r->maintenance, b->maintenance) == 0)
-		return KMS_OK;
-	memcpy(r->maintenance, b->maintenance, MAINT_ID_CAP);
+	/* what an earlier run has proved, to abort above all, counts no more when it comes late */
+	KMS_TRY(crypto_random(r->nonce, sizeof r->nonce));
+	if (b->maintenance[0] != '\0')
+		memcpy(r->maintenance, b->maintenance, MAINT_ID_CAP);
 	return volume_save(op);
 }
 

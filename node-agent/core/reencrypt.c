@@ -237,19 +237,19 @@ static kms_err_t clear_all_stale(reencryption_t *r, diag_t *why)
 }
 
 /* The KMS lets a running one be taken back by the proof that the data are under the active volume key still.
- */
+ * It goes first: as long as the next key stands in a keyslot, a run after a crash can prove it again. */
 static kms_err_t take_back(reencryption_t *r, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
 	uint8_t fp[FINGERPRINT_LEN];
 	uint8_t proof[FINGERPRINT_LEN];
-	KMS_TRY(clear_all_stale(r, why));
 	KMS_TRY(load(r, &v, why));
 	if (volume_header(v)->reencrypting)
 		return diag_fail(why, KMS_E_CONFLICT, "the header is in re-encryption");
 	KMS_TRY(open_data(r, v, fp, why));
 	KMS_TRY(fingerprint_proof(fp, span_of(r->registered.nonce, sizeof r->registered.nonce), proof));
-	return kms_reencrypt_abort(r->kms, r->order->volume, proof, why);
+	KMS_TRY(kms_reencrypt_abort(r->kms, r->order->volume, proof, why));
+	return clear_all_stale(r, why);
 }
 
 /* Nothing but the unbound keyslot is on the device. */

@@ -732,9 +732,9 @@ static kms_err_t register_next(kms_port_t *k, const char *volume, const char *ma
 		    memcmp(s->next_fingerprint, fingerprint, sizeof s->next_fingerprint) == 0;
 	if (!same && s->reencryption == SIM_RUNNING)
 		return diag_fail(why, KMS_E_CONFLICT, "another one is running");
+	s->next_nonce[0]++;
 	if (!same) {
 		s->reencryption = SIM_REGISTERED;
-		s->next_nonce[0]++;
 		memcpy(s->next_fingerprint, fingerprint, sizeof s->next_fingerprint);
 	}
 	out->running = s->reencryption == SIM_RUNNING;
