@@ -67,11 +67,14 @@ static const policy_action_t actions[] = {
 	{"reencryption.abort", "volume", NONE, "drop a re-encryption that has not begun"},
 
 	{"maintenance.create", "maintenance", NONE, "plan a maintenance event"},
+	{"maintenance.plan", "maintenance", NONE, "see what a maintenance event would do"},
 	{"maintenance.read", "maintenance", NONE, "see one maintenance event"},
 	{"maintenance.list", "maintenance", NONE, "list maintenance events"},
 	{"maintenance.open", "maintenance", NONE, "let a maintenance event begin"},
 	{"maintenance.close", "maintenance", NONE, "end a maintenance event"},
 	{"maintenance.halt", "maintenance", NONE, "stop a maintenance event"},
+	{"maintenance.pause", "maintenance", NONE, "let a maintenance event rest"},
+	{"maintenance.abort", "maintenance", NONE, "give a maintenance event up"},
 
 	{"policy.put", "policy", BODY, "write a policy document"},
 	{"policy.delete", "policy", KEYS, "remove a policy document"},

@@ -286,6 +286,11 @@ static void tick_with(core_t *c, tick_fn writes, int64_t now)
 	committer_mark(c, now, false);
 }
 
+static bool may_keep_house(core_t *c)
+{
+	return !keyring_sealed(c->keys) && atomic_load(&c->log_writable) && !atomic_load(&c->failed);
+}
+
 static void tick(core_t *c, int64_t now)
 {
 	limits_watch_space(c);
@@ -294,8 +299,10 @@ static void tick(core_t *c, int64_t now)
 	tick_with(c, tick_writes, now);
 	if (atomic_load(&c->archived) > c->forgotten && !atomic_load(&c->failed))
 		tick_with(c, forget_writes, now);
+	if (may_keep_house(c))
+		tick_with(c, maint_tick, now);
 	bool due = now - c->swept_ms >= SWEEP_EVERY_MS || now < c->swept_ms;
-	if (due && !keyring_sealed(c->keys) && atomic_load(&c->log_writable) && !atomic_load(&c->failed))
+	if (due && may_keep_house(c))
 		tick_with(c, sweep_writes, now);
 }
 
@@ -373,8 +380,9 @@ void *committer_main(void *arg)
 			requeue_polls(c, true, now);
 		if (now - c->ticked_ms >= TICK_MS || now < c->ticked_ms) {
 			c->ticked_ms = now;
-			requeue_polls(c, false, now);
 			tick(c, now);
+			requeue_polls(c, c->woken, now);
+			c->woken = false;
 		}
 	}
 	(void)pthread_mutex_lock(&c->lock);

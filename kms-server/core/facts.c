@@ -112,7 +112,8 @@ kms_err_t maintenance_covers(store_txn_t *t, const secret_t *mac, const path3_t 
 		(void)snprintf(id, sizeof id, "%.*s", (int)(key.n - np), (const char *)key.p + np);
 		KMS_TRY(record_get_maint(t, mac, id, &m));
 		*out = maint_is_open(&m, now_ms) && strcmp(m.customer, path->customer) == 0 &&
-		       (m.service[0] == '\0' || strcmp(m.service, path->service) == 0);
+		       (m.service[0] == '\0' || strcmp(m.service, path->service) == 0) &&
+		       maint_names_node(&m, path->name);
 	}
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
@@ -133,6 +134,7 @@ static bool covered(const op_t *op, const policy_request_t *q)
 	bool out = false;
 	(void)snprintf(path.customer, sizeof path.customer, "%.63s", q->customer);
 	(void)snprintf(path.service, sizeof path.service, "%.63s", q->service);
+	memcpy(path.name, q->node.name, NAME_CAP);
 	kms_err_t e = maintenance_covers(op->txn, op->mac, &path, op->now_ms, &out);
 	if (e != KMS_OK)
 		log_error("request %s: open maintenance events of %s cannot be read (%s): none counts",

@@ -307,7 +307,7 @@ kms_err_t grant_maintenance(op_t *op, const grant_rec_t *g, bool *covers, bool *
 	*covers = strcmp(m.customer, g->resource.customer) == 0 &&
 		  (m.service[0] == '\0' || strcmp(m.service, g->resource.service) == 0);
 	*open = maint_is_open(&m, op->now_ms);
-	*ended = m.state == MAINT_CLOSED || op->now_ms >= m.until_ms;
+	*ended = maint_has_ended(&m) || op->now_ms >= m.until_ms;
 	return KMS_OK;
 }
 

@@ -129,9 +129,11 @@ struct core {
 	audit_t *audit;
 	gather_t *gather;
 	int64_t marked_ms, swept_ms, ticked_ms;
-	uint64_t forgotten; /* events that have left the store */
-	uint64_t marked;    /* events that the mark outside the store covers */
-	job_list_t polls;   /* parked */
+	int64_t maint_ms, maint_looked_ms; /* when maintenance events were last looked at; their tasks */
+	bool woken;                        /* time has brought work for nodes */
+	uint64_t forgotten;                /* events that have left the store */
+	uint64_t marked;                   /* events that the mark outside the store covers */
+	job_list_t polls;                  /* parked */
 	uint32_t refused_full;
 	struct {
 		bool changed;         /* some were opened or closed since they were counted */
@@ -284,7 +286,8 @@ KMS_MUST bootstrap_lasts(store_txn_t *t, const secret_t *mac, bool *out);
 KMS_MUST bootstrap_settle(core_t *c, store_txn_t *t, const secret_t *mac, int64_t now_ms);
 /* Whether the person can approve what the shipped policy asks for. */
 bool operator_may_approve(const operator_rec_t *o);
-/* Whether an open maintenance event covers the resource. */
+/* Whether an open maintenance event covers the resource. path->name: the node that calls; empty: a person,
+ * whom an event of some nodes does not cover. */
 KMS_MUST maintenance_covers(store_txn_t *t, const secret_t *mac, const path3_t *path, int64_t now_ms,
 			    bool *out);
 
@@ -403,6 +406,7 @@ kms_err_t op_reencryption_abort(op_t *op);
 kms_err_t op_node_tasks(op_t *op);
 kms_err_t op_node_report(op_t *op);
 kms_err_t op_maint_create(op_t *op);
+kms_err_t op_maint_plan(op_t *op);
 kms_err_t op_maint_get(op_t *op);
 kms_err_t op_maint_list(op_t *op);
 kms_err_t op_maint_state(op_t *op);
@@ -444,8 +448,8 @@ KMS_MUST operator_state_to(op_t *op, const char *name, identity_state_t to, oper
  * rotated are left out. CONFLICT: none can; nothing was written. */
 KMS_MUST maint_rotate(op_t *op, const char *customer, const char *ticket, const path3_t *volume, size_t n,
 		      char id[MAINT_ID_CAP]);
-/* maintenance.c, for rotation.c and reencryption.c: the volume's task of this event is done. NOTFOUND when
- * there is none. */
+/* maintenance_state.c, for rotation.c and reencryption.c: the volume's task of this event is done. NOTFOUND
+ * when there is none. */
 KMS_MUST maint_task_done(op_t *op, const char *id, const path3_t *volume);
 /* audit.c: the answer to a query, read on the caller's thread. */
 KMS_MUST audit_query_run(const core_t *c, const audit_query_t *q, buf_t *out);
@@ -455,8 +459,12 @@ KMS_MUST op_park(op_t *op, int64_t wait_ms);
 bool polls_room(const core_t *c, const core_job_t *job);
 /* Parks the job until again_ms, or anew; false when too many wait already. */
 bool polls_park(op_t *op, int64_t again_ms);
-/* maintenance.c, for sweep.c */
-KMS_MUST maint_close(core_t *c, store_txn_t *t, const char *id, maint_rec_t *m, maint_state_t to);
+/* maintenance_state.c, for rotation.c: whether this event says that former secrets are destroyed at once. */
+KMS_MUST maint_compromised(op_t *op, const char *id, bool *out);
+/* maintenance_state.c, for sweep.c: the event ends, and what was not begun is skipped. */
+KMS_MUST maint_window_over(core_t *c, store_txn_t *t, const char *id, maint_rec_t *m, int64_t now_ms);
+/* maintenance_state.c, for committer.c: begins what is planned, ends what is over, goes on to next waves. */
+KMS_MUST maint_tick(core_t *c, store_txn_t *t, int64_t now_ms);
 /* sys.c: opens the root key if the seal allows it. UNAVAILABLE: shares are missing. */
 KMS_MUST unseal_try(core_t *c, diag_t *why);
 /* rotation.c: whether somebody who has the fingerprint made this proof of the nonce. DENIED; INTEGRITY: no

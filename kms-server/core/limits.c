@@ -6,10 +6,10 @@
 /* What takes nothing away, and what an operator needs to get out of the situation or to stop harm. */
 static bool allowed_on_low_space(core_op_t op)
 {
-	static const core_op_t ops[] = {OP_SEAL_STATUS,     OP_UNSEAL,           OP_SEAL,
-					OP_OPERATOR_REVOKE, OP_OPERATOR_SUSPEND, OP_NODE_REVOKE,
-					OP_NODE_SUSPEND,    OP_VOLUME_SUSPEND,   OP_MAINT_HALT,
-					OP_MAINT_GET,       OP_MAINT_LIST};
+	static const core_op_t ops[] = {
+		OP_SEAL_STATUS, OP_UNSEAL,       OP_SEAL,           OP_OPERATOR_REVOKE, OP_OPERATOR_SUSPEND,
+		OP_NODE_REVOKE, OP_NODE_SUSPEND, OP_VOLUME_SUSPEND, OP_MAINT_HALT,      OP_MAINT_PAUSE,
+		OP_MAINT_ABORT, OP_MAINT_PLAN,   OP_MAINT_GET,      OP_MAINT_LIST};
 	bool found = strncmp(core_op_info(op)->action, "log.", 4) == 0 ||
 		     strncmp(core_op_info(op)->action, "audit.", 6) == 0;
 	for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)

@@ -55,11 +55,14 @@
 	X(OP_NODE_TASKS, "node.tasks", 6003, 2)                                                              \
 	X(OP_NODE_REPORT, "node.report", 6003, 3)                                                            \
 	X(OP_MAINT_CREATE, "maintenance.create", 3004, 1)                                                    \
+	X(OP_MAINT_PLAN, "maintenance.plan", 6003, 2)                                                        \
 	X(OP_MAINT_GET, "maintenance.read", 6003, 2)                                                         \
 	X(OP_MAINT_LIST, "maintenance.list", 6003, 2)                                                        \
 	X(OP_MAINT_OPEN, "maintenance.open", 3004, 3)                                                        \
 	X(OP_MAINT_CLOSE, "maintenance.close", 3004, 3)                                                      \
 	X(OP_MAINT_HALT, "maintenance.halt", 3004, 3)                                                        \
+	X(OP_MAINT_PAUSE, "maintenance.pause", 3004, 3)                                                      \
+	X(OP_MAINT_ABORT, "maintenance.abort", 3004, 3)                                                      \
 	X(OP_AUDIT_LIST, "audit.query", 6003, 2)                                                             \
 	X(OP_AUDIT_GET, "audit.read", 6003, 2)                                                               \
 	X(OP_AUDIT_PROOF, "audit.proof", 6003, 2)                                                            \

@@ -92,6 +92,10 @@ const char *maint_state_name(maint_state_t s)
 		return "closed";
 	case MAINT_HALTED:
 		return "halted";
+	case MAINT_PAUSED:
+		return "paused";
+	case MAINT_ABORTED:
+		return "aborted";
 	}
 	return "unknown";
 }
@@ -107,6 +111,8 @@ const char *task_state_name(task_state_t s)
 		return "done";
 	case TASK_FAILED:
 		return "failed";
+	case TASK_SKIPPED:
+		return "skipped";
 	}
 	return "unknown";
 }

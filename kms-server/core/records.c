@@ -229,12 +229,34 @@ static void encode_maint(buf_t *b, const void *rec)
 	buf_u32(b, m->done);
 	buf_u32(b, m->failed);
 	buf_u8(b, m->reencrypt ? 1 : 0);
+	buf_u8(b, m->compromised ? 1 : 0);
+	put_ms(b, m->start_ms);
+	buf_u32(b, m->wave_percent);
+	buf_u32(b, m->wave_size);
+	buf_u32(b, m->waves);
+	buf_u32(b, m->current_wave);
+	buf_u32(b, m->gate_s);
+	buf_u32(b, m->gate_failures);
+	put_ms(b, m->wave_began_ms);
+	put_ms(b, m->wave_ended_ms);
+	buf_u32(b, m->wave_left);
+	buf_u32(b, m->wave_failed);
+	buf_u32(b, m->skipped);
+	buf_u32(b, m->away);
+	buf_u8(b, m->has_hours ? 1 : 0);
+	buf_u8(b, m->hours.days);
+	buf_u16(b, m->hours.from);
+	buf_u16(b, m->hours.to);
+	buf_u16(b, (uint16_t)m->hours.zone);
+	buf_u8(b, (uint8_t)m->n_nodes);
+	for (size_t i = 0; i < m->n_nodes; i++)
+		buf_lp_str(b, m->nodes[i]);
 }
 
 static void decode_maint(reader_t *r, void *rec)
 {
 	maint_rec_t *m = rec;
-	m->state = (maint_state_t)read_enum(r, MAINT_HALTED);
+	m->state = (maint_state_t)read_enum(r, MAINT_ABORTED);
 	reader_lp_str(r, m->customer, sizeof m->customer);
 	reader_lp_str(r, m->service, sizeof m->service);
 	reader_lp_str(r, m->opened_by, sizeof m->opened_by);
@@ -249,7 +271,29 @@ static void decode_maint(reader_t *r, void *rec)
 	m->running = reader_u32(r);
 	m->done = reader_u32(r);
 	m->failed = reader_u32(r);
-	m->reencrypt = reader_u8(r) == 1;
+	m->reencrypt = read_bool(r);
+	m->compromised = read_bool(r);
+	m->start_ms = read_ms(r);
+	m->wave_percent = reader_u32(r);
+	m->wave_size = reader_u32(r);
+	m->waves = reader_u32(r);
+	m->current_wave = reader_u32(r);
+	m->gate_s = reader_u32(r);
+	m->gate_failures = reader_u32(r);
+	m->wave_began_ms = read_ms(r);
+	m->wave_ended_ms = read_ms(r);
+	m->wave_left = reader_u32(r);
+	m->wave_failed = reader_u32(r);
+	m->skipped = reader_u32(r);
+	m->away = reader_u32(r);
+	m->has_hours = read_bool(r);
+	m->hours.days = reader_u8(r);
+	m->hours.from = reader_u16(r);
+	m->hours.to = reader_u16(r);
+	m->hours.zone = (int16_t)reader_u16(r);
+	m->n_nodes = read_count(r, MAINT_NODES_MAX);
+	for (size_t i = 0; i < m->n_nodes; i++)
+		reader_lp_str(r, m->nodes[i], NAME_CAP);
 }
 
 static void encode_task(buf_t *b, const void *rec)
@@ -259,15 +303,19 @@ static void encode_task(buf_t *b, const void *rec)
 	buf_lp_str(b, t->node);
 	buf_lp_str(b, t->detail);
 	put_ms(b, t->changed_ms);
+	buf_u32(b, t->wave);
+	put_ms(b, t->given_ms);
 }
 
 static void decode_task(reader_t *r, void *rec)
 {
 	task_rec_t *t = rec;
-	t->state = (task_state_t)read_enum(r, TASK_FAILED);
+	t->state = (task_state_t)read_enum(r, TASK_SKIPPED);
 	reader_lp_str(r, t->node, sizeof t->node);
 	reader_lp_str(r, t->detail, sizeof t->detail);
 	t->changed_ms = read_ms(r);
+	t->wave = reader_u32(r);
+	t->given_ms = read_ms(r);
 }
 
 static void encode_idem(buf_t *b, const void *rec)

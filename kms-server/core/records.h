@@ -13,6 +13,7 @@
 #include "common/base/secret.h"
 #include "common/crypto/x509.h"
 #include "kms-server/ports/store.h"
+#include "policy/hours.h"
 
 #define WRAPPED_KEY_LEN         113U /* WRAP_OVERHEAD + 32 */
 #define KEY_ID_LEN              16U
@@ -165,7 +166,17 @@ typedef struct volume_rec {
 	int64_t reencrypted_ms;
 } volume_rec_t;
 
-typedef enum maint_state { MAINT_SCHEDULED = 1, MAINT_OPEN, MAINT_CLOSED, MAINT_HALTED } maint_state_t;
+typedef enum maint_state {
+	MAINT_SCHEDULED = 1,
+	MAINT_OPEN,
+	MAINT_CLOSED,
+	MAINT_HALTED,
+	MAINT_PAUSED,
+	MAINT_ABORTED
+} maint_state_t;
+
+#define MAINT_NODES_MAX 64U
+#define MAINT_NO_GATE   UINT32_MAX
 
 typedef struct maint_rec {
 	maint_state_t state;
@@ -177,16 +188,32 @@ typedef struct maint_rec {
 	uint32_t window_s;
 	uint32_t wave, max_failures; /* 0: no limit */
 	uint32_t todo, running, done, failed;
-	bool reencrypt; /* new volume keys, and not new secrets alone */
+	bool reencrypt;   /* new volume keys, and not new secrets alone */
+	bool compromised; /* a secret is destroyed as soon as its successor is proved */
+	int64_t start_ms;
+	/* Waves: as asked for (wave above, or wave_percent), the volumes that one has, how many there are,
+	 * and which of them, from 1, may begin. */
+	uint32_t wave_percent, wave_size, waves, current_wave;
+	uint32_t gate_s, gate_failures;       /* MAINT_NO_GATE: any number may fail */
+	int64_t wave_began_ms, wave_ended_ms; /* 0: it has not ended */
+	uint32_t wave_left, wave_failed;      /* of the current one: to do or running; failed */
+	uint32_t skipped;
+	uint32_t away; /* of todo and running: their nodes do not ask, as of the last look */
+	bool has_hours;
+	hours_t hours;
+	size_t n_nodes;                        /* 0: all nodes */
+	char nodes[MAINT_NODES_MAX][NAME_CAP]; /* names, or the beginning of some and a "*" */
 } maint_rec_t;
 
-typedef enum task_state { TASK_TODO = 1, TASK_RUNNING, TASK_DONE, TASK_FAILED } task_state_t;
+typedef enum task_state { TASK_TODO = 1, TASK_RUNNING, TASK_DONE, TASK_FAILED, TASK_SKIPPED } task_state_t;
 
 typedef struct task_rec {
 	task_state_t state;
 	char node[NAME_CAP];
 	char detail[TEXT_CAP];
 	int64_t changed_ms;
+	uint32_t wave;    /* from 1 */
+	int64_t given_ms; /* when its node was last told of it; 0: never */
 } task_rec_t;
 
 /* --- grants (docs/GRANTS.md) --- */

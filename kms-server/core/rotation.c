@@ -161,9 +161,16 @@ static kms_err_t retire(op_t *op, volume_secret_t *old)
 	SCOPED(secret_freep) secret_t *key = NULL;
 	volume_rec_t *v = &op->volume;
 	char maintenance[MAINT_ID_CAP];
+	bool compromised = false;
 	memcpy(maintenance, v->rotation_maintenance, sizeof maintenance);
 	KMS_TRY(service_key(op, &key));
 	KMS_TRY(volume_secret_move(key, &op->path, v->key_id, old, SECRET_DEACTIVATED, op->now_ms));
+	KMS_TRY(maint_compromised(op, maintenance, &compromised));
+	if (compromised) {
+		destroy_old(v, op->now_ms);
+		(void)snprintf(op->told.text, sizeof op->told.text,
+			       "the former secret was destroyed at once: it is compromised");
+	}
 	v->rotation_version = 0;
 	v->rotation_maintenance[0] = '\0';
 	v->rotated_ms = op->now_ms;

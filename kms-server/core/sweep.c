@@ -1,4 +1,4 @@
-#include "kms-server/core/internal.h"
+#include "kms-server/core/maintenance.h"
 
 #include "common/base/scope.h"
 #include "common/io/log.h"
@@ -101,10 +101,10 @@ static kms_err_t visit_maint(core_t *c, store_txn_t *t, const char *key, span_t 
 {
 	maint_rec_t m;
 	KMS_TRY(record_decode_maint(keyring_mac(c->keys), span_str(key), value, &m));
-	if (m.state == MAINT_CLOSED || now_ms < m.until_ms)
+	if (maint_has_ended(&m) || now_ms < m.until_ms)
 		return KMS_OK;
 	*wrote = true;
-	return maint_close(c, t, key, &m, MAINT_CLOSED);
+	return maint_window_over(c, t, key, &m, now_ms);
 }
 
 static kms_err_t visit_idem(core_t *c, store_txn_t *t, const char *key, span_t value, int64_t now_ms,

@@ -2,9 +2,12 @@
 #include "kms-server/core/maintenance.h"
 
 #include "common/base/scope.h"
+#include "common/crypto/digest.h"
 
 #define TASKS_A_POLL 64U
 #define POLLS_A_NODE 2U
+/* how exactly it is noted that a node was told again of what it has begun */
+#define GIVEN_EVERY_MS (INT64_C(30) * 1000)
 
 typedef struct report_body {
 	char maintenance[MAINT_ID_CAP];
@@ -71,33 +74,76 @@ static kms_err_t node_tasks(op_t *op, node_task_t *list, size_t *n)
 	return *n == TASKS_A_POLL || e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
 
-/* Hands a task out when its event is open and its wave has room. */
+/* What its node is to do about a task now; NULL: nothing. What has begun is finished though the event may be
+ * paused or over: two secrets would open the volume for good. */
+static kms_err_t to_do(op_t *op, const maint_rec_t *m, const task_rec_t *task, const path3_t *volume,
+		       const char **out)
+{
+	const char *action = m->reencrypt ? "reencrypt" : "rotate";
+	task_begun_t begun;
+	int64_t shown;
+	*out = NULL;
+	if (maint_is_open(m, op->now_ms)) {
+		*out = task->wave <= m->current_wave ? action : NULL;
+		return KMS_OK;
+	}
+	if (task->state != TASK_RUNNING)
+		return KMS_OK;
+	KMS_TRY(maint_task_begun(op->txn, op->mac, volume, &begun, &shown));
+	*out = begun == BEGUN_REENCRYPTION ? "reencrypt" : begun == BEGUN_ROTATION ? "rotate" : NULL;
+	return KMS_OK;
+}
+
+static kms_err_t note_given(op_t *op, const char *id, const char *key, maint_rec_t *m, task_rec_t *task)
+{
+	bool fresh = task->state == TASK_TODO;
+	if (!fresh && op->now_ms - task->given_ms < GIVEN_EVERY_MS)
+		return KMS_OK;
+	task->given_ms = op->now_ms;
+	op->wrote = true;
+	if (fresh) {
+		task->state = TASK_RUNNING;
+		task->changed_ms = op->now_ms;
+		m->todo -= m->todo > 0 ? 1 : 0;
+		m->running++;
+		KMS_TRY(record_put_maint(op->txn, op->mac, id, m));
+	}
+	return record_put_task(op->txn, op->mac, key, task);
+}
+
+/* A wave's nodes are told in the same instant, and begin a little apart. */
+static kms_err_t jitter_ms(const maint_rec_t *m, uint32_t *out)
+{
+	uint8_t r[4];
+	*out = 0;
+	if (m->wave_size <= WAVE_JITTER_FROM)
+		return KMS_OK;
+	KMS_TRY(crypto_random(r, sizeof r));
+	*out = ((uint32_t)r[0] | (uint32_t)r[1] << 8 | (uint32_t)r[2] << 16) % (WAVE_JITTER_MS + 1);
+	return KMS_OK;
+}
+
 static kms_err_t hand_out(op_t *op, const node_task_t *t, json_t *tasks)
 {
 	maint_rec_t m;
 	task_rec_t task;
 	char key[KEY_CAP], text[PATH3_CAP];
+	const char *type = NULL;
+	uint32_t delay = 0;
 	path3_t volume = op->rq->caller.id.node;
 	memcpy(volume.name, t->volume, NAME_CAP);
 	maint_task_key(t->id, &volume, key);
 	KMS_TRY(record_get_maint(op->txn, op->mac, t->id, &m));
 	KMS_TRY(record_get_task(op->txn, op->mac, key, &task));
-	bool room = m.wave == 0 || m.running < m.wave;
-	if (!maint_is_open(&m, op->now_ms) || (task.state == TASK_TODO && !room))
+	KMS_TRY(to_do(op, &m, &task, &volume, &type));
+	if (type == NULL)
 		return KMS_OK;
-	if (task.state == TASK_TODO) {
-		task.state = TASK_RUNNING;
-		task.changed_ms = op->now_ms;
-		m.todo--;
-		m.running++;
-		op->wrote = true;
-		KMS_TRY(record_put_task(op->txn, op->mac, key, &task));
-		KMS_TRY(record_put_maint(op->txn, op->mac, t->id, &m));
-	}
+	KMS_TRY(note_given(op, t->id, key, &m, &task));
+	KMS_TRY(jitter_ms(&m, &delay));
 	path3_format(&volume, text);
 	memcpy(op->correlation, t->id, sizeof op->correlation);
-	json_t *item = json_pack("{s:s, s:s, s:s}", "type", m.reencrypt ? "reencrypt" : "rotate", "volume",
-				 text, "maintenance", t->id);
+	json_t *item = json_pack("{s:s, s:s, s:s, s:I}", "type", type, "volume", text, "maintenance", t->id,
+				 "delay_ms", (json_int_t)delay);
 	return json_array_append_new(tasks, item) == 0 ? KMS_OK : KMS_E_NOMEM;
 }
 

@@ -83,10 +83,13 @@ static const route_t table[] = {
 
 	R("GET", "/v1/maintenance", OP_MAINT_LIST, NO_BODY, NEED_CERTIFICATE),
 	R("POST", "/v1/maintenance", OP_MAINT_CREATE, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/maintenance:plan", OP_MAINT_PLAN, JSON_BODY, NEED_CERTIFICATE),
 	R("GET", "/v1/maintenance/{n}", OP_MAINT_GET, NO_BODY, NEED_CERTIFICATE),
 	R("POST", "/v1/maintenance/{n}:open", OP_MAINT_OPEN, JSON_BODY, NEED_CERTIFICATE),
 	R("POST", "/v1/maintenance/{n}:close", OP_MAINT_CLOSE, JSON_BODY, NEED_CERTIFICATE),
 	R("POST", "/v1/maintenance/{n}:halt", OP_MAINT_HALT, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/maintenance/{n}:pause", OP_MAINT_PAUSE, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", "/v1/maintenance/{n}:abort", OP_MAINT_ABORT, JSON_BODY, NEED_CERTIFICATE),
 
 	R("GET", "/v1/audit/events", OP_AUDIT_LIST, NO_BODY, NEED_CERTIFICATE),
 	R("GET", "/v1/audit/events/{i}", OP_AUDIT_GET, NO_BODY, NEED_CERTIFICATE),

@@ -16,6 +16,7 @@
 
 #include <signal.h>
 
+#define DELAY_MOST_MS   10000U /* of what the server says */
 #define BACKOFF_MOST_MS 60000U
 #define DETAIL_MAX      200U
 
@@ -189,6 +190,9 @@ static void one_round(runner_t *r)
 		wait_idle(r);
 		return;
 	}
+	if (tasks.n > 0 && tasks.list[0].delay_ms > 0)
+		backoff_sleep(tasks.list[0].delay_ms < DELAY_MOST_MS ? tasks.list[0].delay_ms
+								     : DELAY_MOST_MS);
 	for (size_t i = 0; i < tasks.n; i++)
 		well = do_task(r, &tasks.list[i]) && well;
 	if (well)

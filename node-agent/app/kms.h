@@ -31,6 +31,7 @@ typedef struct kms_task {
 	char type[16]; /* "rotate"; others are of a newer server */
 	path3_t volume;
 	char maintenance[KMS_MAINTENANCE_CAP];
+	uint32_t delay_ms; /* to wait first: many nodes are told in the same instant */
 } kms_task_t;
 
 typedef struct kms_tasks {

@@ -373,6 +373,7 @@ static const json_field_t task_fields[] = {
 	{"type", JF_STRING, FIELD(kms_task_t, type), false},
 	{"volume", JF_PATH3, offsetof(kms_task_t, volume), 0, false},
 	{"maintenance", JF_STRING, FIELD(kms_task_t, maintenance), false},
+	{"delay_ms", JF_U32, offsetof(kms_task_t, delay_ms), 0, true},
 };
 
 void kms_tasks_clear(kms_tasks_t *t)

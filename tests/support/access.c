@@ -116,11 +116,14 @@ static const row_t rows[] = {
 	ALWAYS(OP_NODE_REPORT, "d aaaa ddddd nn dd"),
 
 	ALWAYS(OP_MAINT_CREATE, "d nnnn aaddd nn dd"),
+	ALWAYS(OP_MAINT_PLAN, "d nnnn aaddd nn dd"),
 	ALWAYS(OP_MAINT_GET, "d nnnn aaaaa nn aa"),
 	ALWAYS(OP_MAINT_LIST, "d nnnn aaaaa nn aa"),
 	ALWAYS(OP_MAINT_OPEN, "d nnnn aaddd nn dd"),
 	ALWAYS(OP_MAINT_CLOSE, "d nnnn aaddd nn dd"),
 	ALWAYS(OP_MAINT_HALT, "d nnnn aaddd nn dd"),
+	ALWAYS(OP_MAINT_PAUSE, "d nnnn aaddd nn dd"),
+	ALWAYS(OP_MAINT_ABORT, "d nnnn aaddd nn dd"),
 
 	ALWAYS(OP_AUDIT_LIST, "d nnnn aadaa aa aa"),
 	ALWAYS(OP_AUDIT_GET, "d nnnn aadaa aa aa"),

@@ -47,7 +47,7 @@ static const char *bare(const event_id_t *id)
 
 static event_id_t create(fixture_t *f, const char *more)
 {
-	char body[200];
+	char body[400];
 	event_id_t id;
 	(void)snprintf(body, sizeof body, "{\"customer\":\"acme\"%s}", more);
 	answer_t a = fixture_expect(f, 201, &(ask_t){.op = OP_MAINT_CREATE, .body = body});
@@ -160,13 +160,13 @@ static void test_waves(void **state)
 	event_id_t id = create(w->f, ",\"wave\":2");
 	assert_int_equal(tasks(w, 0), 1);
 	assert_int_equal(tasks(w, 1), 1);
-	assert_int_equal(tasks(w, 2), 0); /* two run already */
+	assert_int_equal(tasks(w, 2), 0); /* it is in the second wave */
 	assert_int_equal(tasks(w, 0), 1);
 	assert_event(w->f, &id, "open", (int[]){2, 2, 0, 0});
 	rotate(w, 0, &id);
+	assert_int_equal(tasks(w, 2), 0);
+	assert_int_equal(report(w, 1, &id, "acme/db/v1", "false"), 200); /* a failure ends a task too */
 	assert_int_equal(tasks(w, 2), 1);
-	assert_int_equal(tasks(w, 3), 0);
-	assert_int_equal(report(w, 1, &id, "acme/db/v1", "false"), 200); /* a failure makes room too */
 	assert_int_equal(tasks(w, 3), 1);
 	assert_event(w->f, &id, "open", (int[]){0, 2, 1, 1});
 }
@@ -207,17 +207,6 @@ static void test_halt_open_close(void **state)
 	fixture_refused(w->f, 409, "conflict", &(ask_t){.op = OP_MAINT_OPEN, .path = id.path});
 	fixture_refused(w->f, 409, "conflict", &(ask_t){.op = OP_MAINT_HALT, .path = id.path});
 	fixture_must(w->f, 200, &(ask_t){.op = OP_MAINT_CLOSE, .path = id.path});
-}
-
-static void test_window_ends(void **state)
-{
-	world_t *w = *state;
-	event_id_t id = create(w->f, ",\"window_s\":3600");
-	fixture_pass(w->f, HOUR_MS - 10);
-	assert_int_equal(tasks(w, 0), 1);
-	fixture_pass(w->f, 10);
-	assert_int_equal(tasks(w, 1), 0);
-	assert_event(w->f, &id, "closed", (int[]){3, 1, 0, 0});
 }
 
 static void test_scope(void **state)
@@ -275,6 +264,41 @@ static void test_refusals(void **state)
 		 {.op = OP_MAINT_CREATE, .body = "{\"customer\":\"acme\",\"max_failures\":100001}"}},
 		{400, "bad-request", {.op = OP_MAINT_CREATE, .body = "{\"customer\":\"*\"}"}},
 		{400, "bad-request", {.op = OP_MAINT_CREATE, .body = "{\"customer\":\"acme\",\"nodes\":[]}"}},
+#define WITH(more)                                                                                           \
+	{                                                                                                    \
+		400, "bad-request",                                                                          \
+		{                                                                                            \
+			.op = OP_MAINT_CREATE, .body = "{\"customer\":\"acme\"," more "}"                    \
+		}                                                                                            \
+	}
+		WITH("\"wave\":1,\"wave_percent\":5"),
+		WITH("\"wave_percent\":101"),
+		WITH("\"wave_percent\":-1"),
+		WITH("\"gate_s\":86401"),
+		WITH("\"gate_s\":-1"),
+		WITH("\"gate_failures\":100001"),
+		WITH("\"start_ms\":-1"),
+		WITH("\"start_ms\":9007199254740991"),
+		WITH("\"compromised\":\"yes\""),
+		WITH("\"nodes\":\"n1\""),
+		WITH("\"nodes\":[\"\"]"),
+		WITH("\"nodes\":[\"n1\",7]"),
+		WITH("\"nodes\":[\"n*1\"]"),
+		WITH("\"nodes\":[\"n**\"]"),
+		WITH("\"nodes\":[\"../x\"]"),
+		WITH("\"hours\":\"22:00-05:00\""),
+		WITH("\"hours\":[]"),
+		WITH("\"hours\":{\"from\":\"22:00\",\"to\":\"05:00\"}"),
+		WITH("\"hours\":{\"from\":\"24:00\",\"to\":\"05:00\",\"zone\":\"Z\"}"),
+		WITH("\"hours\":{\"from\":\"22:00\",\"to\":\"05:00\",\"zone\":\"CET\"}"),
+		WITH("\"hours\":{\"from\":\"22:00\",\"to\":\"05:00\",\"zone\":\"Z\",\"days\":[]}"),
+		WITH("\"hours\":{\"from\":\"22:00\",\"to\":\"05:00\",\"zone\":\"Z\",\"days\":[\"noday\"]}"),
+		WITH("\"hours\":{\"from\":\"22:00\",\"to\":\"05:00\",\"zone\":\"Z\",\"x\":1}"),
+		{404, "not-found", {.op = OP_MAINT_PLAN, .body = "{\"customer\":\"none\"}"}},
+		{400, "bad-request", {.op = OP_MAINT_PLAN, .body = "{\"customer\":\"acme\",\"wave\":-1}"}},
+		{403, "denied", {.op = OP_MAINT_PLAN, .who = &adam, .body = "{\"customer\":\"acme\"}"}},
+		{403, "denied", {.op = OP_MAINT_ABORT, .who = &adam, .path = id.path}},
+		{404, "not-found", {.op = OP_MAINT_PAUSE, .who = &w->node[0], .path = id.path}},
 		{404, "not-found", {.op = OP_MAINT_CREATE, .body = "{\"customer\":\"none\"}"}},
 		{404,
 		 "not-found",
@@ -311,6 +335,303 @@ static void test_refusals(void **state)
 	assert_event(f, &id, "open", (int[]){4, 0, 0, 0});
 }
 
+/* Time passes, and the server has looked at what it brings. */
+static void later(world_t *w, int64_t ms)
+{
+	fixture_pass(w->f, ms);
+	for (int i = 0; i < 2; i++) /* what is looked at behind the first is over before the second */
+		fixture_must(w->f, 200, &(ask_t){.op = OP_CUSTOMER_LIST});
+}
+
+static void act(world_t *w, core_op_t op, const event_id_t *id)
+{
+	fixture_must(w->f, 200, &(ask_t){.op = op, .path = id->path});
+}
+
+static void assert_at(world_t *w, const event_id_t *id, const char *path, const char *text, int64_t number)
+{
+	answer_t a = fixture_expect(w->f, 200, &(ask_t){.op = OP_MAINT_GET, .path = id->path});
+	if (text != NULL)
+		assert_string_equal(text_at(a.json, path), text);
+	else if (number_at(a.json, path) != number)
+		fail_msg("%s is not %lld: %.*s", path, (long long)number, (int)a.text.n,
+			 (const char *)a.text.p);
+	answer_free(&a);
+}
+
+static void test_window_ends(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"window_s\":3600");
+	later(w, HOUR_MS - 10);
+	assert_int_equal(tasks(w, 0), 1);
+	later(w, 1000);
+	assert_int_equal(tasks(w, 0), 0);
+	assert_int_equal(tasks(w, 1), 0);
+	assert_event(w->f, &id, "closed", (int[]){0, 0, 0, 0});
+	assert_at(w, &id, "counts.skipped", NULL, 4);
+}
+
+static void stage(world_t *w, int node, const event_id_t *id)
+{
+	char path[32], body[100];
+	(void)snprintf(path, sizeof path, "acme/db/v%d", node);
+	(void)snprintf(body, sizeof body, "{\"maintenance\":\"%s\"}", bare(id));
+	fixture_must(w->f, 200,
+		     &(ask_t){.op = OP_ROTATION_STAGE, .who = &w->node[node], .path = path, .body = body});
+}
+
+static void test_gate(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"wave_percent\":50,\"gate_s\":600,\"gate_failures\":0");
+	assert_at(w, &id, "waves", NULL, 2);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(tasks(w, i), 1);
+		rotate(w, i, &id);
+	}
+	assert_int_equal(tasks(w, 2), 0); /* the gate's time has only begun */
+	later(w, 590 * 1000);
+	assert_int_equal(tasks(w, 2), 0);
+	assert_at(w, &id, "current_wave", NULL, 1);
+	later(w, 11 * 1000);
+	assert_at(w, &id, "current_wave", NULL, 2);
+	assert_int_equal(tasks(w, 2), 1);
+	assert_at(w, &id, "volumes.2.wave", NULL, 2);
+}
+
+static void test_gate_holds_after_a_failure(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"wave\":1,\"gate_s\":60"); /* no failure by default */
+	assert_int_equal(tasks(w, 0), 1);
+	assert_int_equal(report(w, 0, &id, "acme/db/v0", "false"), 200);
+	later(w, 61 * 1000);
+	assert_event(w->f, &id, "halted", (int[]){3, 0, 0, 1});
+	assert_int_equal(tasks(w, 1), 0);
+	act(w, OP_MAINT_OPEN, &id); /* a person has looked at it */
+	later(w, 1000);
+	assert_int_equal(tasks(w, 1), 1);
+	rotate(w, 1, &id);
+	later(w, 61 * 1000);
+	assert_int_equal(tasks(w, 2), 1);
+}
+
+static void test_without_a_gate_failures_stop_nothing(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"wave\":1");
+	for (int i = 0; i < 3; i++) {
+		char volume[16];
+		(void)snprintf(volume, sizeof volume, "acme/db/v%d", i);
+		assert_int_equal(tasks(w, i), 1);
+		assert_int_equal(report(w, i, &id, volume, "false"), 200);
+	}
+	assert_event(w->f, &id, "open", (int[]){1, 0, 0, 3});
+	assert_int_equal(tasks(w, 3), 1);
+}
+
+/* A node that does not ask holds nobody up, and has its turn when it comes back. */
+static void test_away(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"wave\":2");
+	assert_int_equal(tasks(w, 0), 1);
+	rotate(w, 0, &id);
+	later(w, 100 * 1000);
+	assert_int_equal(tasks(w, 2), 0);
+	assert_at(w, &id, "counts.away", NULL, 0);
+	later(w, 30 * 1000);
+	assert_at(w, &id, "current_wave", NULL, 2);
+	assert_at(w, &id, "counts.away", NULL, 1);
+	answer_t a = fixture_expect(w->f, 200, &(ask_t){.op = OP_MAINT_GET, .path = id.path});
+	assert_true(json_is_true(json_at(a.json, "volumes.1.away")));
+	assert_false(json_is_true(json_at(a.json, "volumes.2.away")));
+	answer_free(&a);
+	assert_int_equal(tasks(w, 2), 1);
+	assert_int_equal(tasks(w, 1), 1);
+	rotate(w, 1, &id);
+	/* one that has taken its task, and vanished */
+	assert_int_equal(tasks(w, 3), 1);
+	later(w, 601 * 1000);
+	assert_at(w, &id, "counts.away", NULL, 2);
+	assert_event(w->f, &id, "open", (int[]){0, 2, 2, 0});
+}
+
+static void test_away_until_the_end(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"wave\":3,\"window_s\":60");
+	assert_int_equal(tasks(w, 0), 1);
+	stage(w, 0, &id);
+	assert_int_equal(tasks(w, 1), 1); /* taken, and nothing done about it */
+	later(w, 60 * 1000);
+	assert_event(w->f, &id, "closed", (int[]){0, 1, 0, 0});
+	assert_at(w, &id, "counts.skipped", NULL, 3);
+	assert_at(w, &id, "volumes.1.detail", "the window ended before its node had begun", 0);
+	assert_at(w, &id, "volumes.2.detail", "the window ended before its node had begun", 0);
+	assert_at(w, &id, "volumes.3.detail", "the window ended before its turn", 0);
+	assert_int_equal(tasks(w, 1), 0);
+	assert_int_equal(tasks(w, 0), 1); /* two secrets open it: its node is to finish */
+	rotate(w, 0, &id);
+	assert_int_equal(tasks(w, 0), 0);
+	assert_event(w->f, &id, "closed", (int[]){0, 0, 1, 0});
+}
+
+static void test_schedule(void **state)
+{
+	world_t *w = *state;
+	char more[80];
+	uint64_t before = log_size(w->f);
+	(void)snprintf(more, sizeof more, ",\"window_s\":3600,\"start_ms\":%lld",
+		       (long long)(atomic_load(&w->f->now_ms) + HOUR_MS));
+	event_id_t id = create(w->f, more);
+	assert_event(w->f, &id, "scheduled", (int[]){4, 0, 0, 0});
+	later(w, HOUR_MS - 5000);
+	assert_int_equal(tasks(w, 0), 0);
+	later(w, 6000);
+	assert_event(w->f, &id, "open", (int[]){4, 0, 0, 0});
+	assert_int_equal(events_with(w->f, before, "maintenance.open", "done"), 1);
+	assert_int_equal(tasks(w, 0), 1);
+	later(w, HOUR_MS - 10000);
+	assert_int_equal(tasks(w, 1), 1); /* the window counts from its begin */
+	later(w, 10000);
+	assert_event(w->f, &id, "closed", (int[]){0, 0, 0, 0});
+	/* opened by hand before its time */
+	(void)snprintf(more, sizeof more, ",\"start_ms\":%lld",
+		       (long long)(atomic_load(&w->f->now_ms) + HOUR_MS));
+	id = create(w->f, more);
+	act(w, OP_MAINT_OPEN, &id);
+	assert_int_equal(tasks(w, 2), 1);
+}
+
+static void test_hours(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"hours\":{\"from\":\"22:00\",\"to\":\"05:00\",\"zone\":\"+01:30\"}");
+	int64_t day = 24 * HOUR_MS, now = atomic_load(&w->f->now_ms);
+	int64_t begins = (now / day + 1) * day + 20 * HOUR_MS + HOUR_MS / 2; /* 22:00 there, tomorrow */
+	assert_at(w, &id, "hours.zone", "+01:30", 0);
+	assert_at(w, &id, "hours.days.6", "sun", 0);
+	act(w, OP_MAINT_CLOSE, &id);
+	id = create(
+		w->f,
+		",\"window_s\":604800,\"hours\":{\"from\":\"22:00\",\"to\":\"05:00\",\"zone\":\"+01:30\"}");
+	later(w, begins - now - 1000);
+	assert_int_equal(tasks(w, 0), 0);
+	later(w, 2000);
+	assert_int_equal(tasks(w, 0), 1);
+	later(w, 7 * HOUR_MS);
+	assert_int_equal(tasks(w, 1), 0);
+	assert_int_equal(tasks(w, 0), 0); /* told, but nothing begun */
+	assert_at(w, &id, "counts.away", NULL, 0);
+}
+
+static void test_pause_and_abort(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, "");
+	assert_int_equal(tasks(w, 0), 1);
+	assert_int_equal(tasks(w, 1), 1);
+	stage(w, 0, &id);
+	act(w, OP_MAINT_PAUSE, &id);
+	assert_event(w->f, &id, "paused", (int[]){2, 2, 0, 0});
+	assert_int_equal(tasks(w, 0), 1); /* has begun */
+	assert_int_equal(tasks(w, 1), 0);
+	assert_int_equal(tasks(w, 2), 0);
+	act(w, OP_MAINT_OPEN, &id);
+	assert_int_equal(tasks(w, 2), 1);
+	act(w, OP_MAINT_ABORT, &id);
+	assert_event(w->f, &id, "aborted", (int[]){0, 1, 0, 0});
+	assert_at(w, &id, "counts.skipped", NULL, 3);
+	assert_at(w, &id, "volumes.3.detail", "the event was aborted before its node had begun", 0);
+	for (int i = 1; i < NODES; i++)
+		assert_int_equal(tasks(w, i), 0);
+	assert_int_equal(tasks(w, 0), 1);
+	rotate(w, 0, &id);
+	assert_event(w->f, &id, "aborted", (int[]){0, 0, 1, 0});
+	fixture_refused(w->f, 409, "conflict", &(ask_t){.op = OP_MAINT_OPEN, .path = id.path});
+	fixture_refused(w->f, 409, "conflict", &(ask_t){.op = OP_MAINT_CLOSE, .path = id.path});
+	act(w, OP_MAINT_ABORT, &id);
+}
+
+static void test_nodes(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"nodes\":[\"n1\",\"n3*\"]");
+	assert_event(w->f, &id, "open", (int[]){2, 0, 0, 0});
+	assert_int_equal(tasks(w, 0), 0);
+	assert_int_equal(tasks(w, 1), 1);
+	assert_int_equal(tasks(w, 3), 1);
+	assert_at(w, &id, "nodes.1", "n3*", 0);
+	id = create(w->f, ",\"nodes\":[\"n\"]");
+	assert_event(w->f, &id, "closed", (int[]){0, 0, 0, 0});
+	id = create(w->f, ",\"nodes\":[\"*\"]");
+	assert_event(w->f, &id, "open", (int[]){4, 0, 0, 0});
+}
+
+static void test_plan(void **state)
+{
+	world_t *w = *state;
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_SUSPEND, .path = "acme/db/v1"});
+	fixture_must(w->f, 200, &(ask_t){.op = OP_NODE_REVOKE, .path = "acme/db/n2"});
+	answer_t a = fixture_expect(
+		w->f, 200,
+		&(ask_t){.op = OP_MAINT_PLAN,
+			 .body = "{\"customer\":\"acme\",\"wave\":1,\"action\":\"reencrypt\"}"});
+	assert_int_equal(json_array_size(json_at(a.json, "volumes")), 4);
+	assert_int_equal(number_at(a.json, "waves"), 2);
+	static const struct {
+		const char *will, *reason;
+		int64_t wave;
+	} rows[] = {
+		{"reencrypt", "", 1}, {"skip", "suspended", 0}, {"skip", "revoked", 0}, {"reencrypt", "", 2}};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		const json_t *v = json_array_get(json_at(a.json, "volumes"), i);
+		assert_string_equal(text_at(v, "will"), rows[i].will);
+		assert_non_null(strstr(text_at(v, "reason"), rows[i].reason));
+		assert_int_equal(number_at(v, "wave"), rows[i].wave);
+	}
+	answer_free(&a);
+	a = fixture_expect(w->f, 200, &(ask_t){.op = OP_MAINT_LIST});
+	assert_int_equal(json_array_size(json_at(a.json, "items")), 0); /* a plan makes nothing */
+	answer_free(&a);
+	event_id_t id = create(w->f, "");
+	assert_event(w->f, &id, "open", (int[]){2, 0, 0, 1});
+	assert_at(w, &id, "counts.skipped", NULL, 1);
+}
+
+static void former_secret_is(world_t *w, int node, const char *state)
+{
+	char path[32];
+	(void)snprintf(path, sizeof path, "acme/db/v%d", node);
+	answer_t a = fixture_expect(w->f, 200, &(ask_t){.op = OP_VOLUME_GET, .path = path});
+	assert_string_equal(text_at(a.json, "secrets.1.state"), state);
+	answer_free(&a);
+}
+
+static void test_compromised(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, ",\"compromised\":true"), usual = create(w->f, "");
+	rotate(w, 0, &id);
+	former_secret_is(w, 0, "destroyed");
+	rotate(w, 1, &usual);
+	former_secret_is(w, 1, "deactivated");
+	/* another customer's event has no say */
+	make_service(w->f, "evil", "db");
+	caller_t m = make_node(w->f, "evil/db/n0");
+	make_volume(w->f, &m, "evil/db/v0");
+	answer_t a = fixture_expect(
+		w->f, 201,
+		&(ask_t){.op = OP_MAINT_CREATE, .body = "{\"customer\":\"evil\",\"compromised\":true}"});
+	event_id_t foreign;
+	(void)snprintf(foreign.path, sizeof foreign.path, "//%s", text_at(a.json, "id"));
+	answer_free(&a);
+	rotate(w, 2, &foreign);
+	former_secret_is(w, 2, "deactivated");
+}
+
 /* A node that names an event which is not its own rotates, and that event is none the wiser. */
 static void test_a_foreign_event_is_not_touched(void **state)
 {
@@ -339,6 +660,17 @@ int main(void)
 		T(test_window_ends),
 		T(test_scope),
 		T(test_refusals),
+		T(test_gate),
+		T(test_gate_holds_after_a_failure),
+		T(test_without_a_gate_failures_stop_nothing),
+		T(test_away),
+		T(test_away_until_the_end),
+		T(test_schedule),
+		T(test_hours),
+		T(test_pause_and_abort),
+		T(test_nodes),
+		T(test_plan),
+		T(test_compromised),
 		T(test_a_foreign_event_is_not_touched),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -141,12 +141,31 @@ static void sample_maint(any_rec_t *r)
 				 .todo = 7,
 				 .running = 8,
 				 .done = 9,
-				 .failed = 10};
+				 .failed = 10,
+				 .compromised = true,
+				 .start_ms = 11,
+				 .wave_percent = 12,
+				 .wave_size = 13,
+				 .waves = 14,
+				 .current_wave = 15,
+				 .gate_s = 16,
+				 .gate_failures = MAINT_NO_GATE,
+				 .wave_began_ms = 17,
+				 .wave_ended_ms = 18,
+				 .wave_left = 19,
+				 .wave_failed = 20,
+				 .skipped = 21,
+				 .away = 22,
+				 .has_hours = true,
+				 .hours = {0x1f, 1320, 300, -90},
+				 .n_nodes = MAINT_NODES_MAX};
+	for (size_t i = 0; i < MAINT_NODES_MAX; i++)
+		(void)snprintf(r->maint.nodes[i], NAME_CAP, "n%zu-*", i);
 }
 
 static void sample_task(any_rec_t *r)
 {
-	r->task = (task_rec_t){TASK_FAILED, "n1", "no free keyslot", 77};
+	r->task = (task_rec_t){TASK_FAILED, "n1", "no free keyslot", 77, 3, 78};
 }
 
 static void sample_idem(any_rec_t *r)
@@ -237,8 +256,8 @@ static const kind_t kinds[] = {
 	ROW(node, STORE_NODES, 1, IDENTITY_REVOKED, node),
 	ROW(operator, STORE_OPERATORS, 1, IDENTITY_REVOKED, operator),
 	ROW(volume, STORE_VOLUMES, 1, VOLUME_DESTROYED, volume),
-	ROW(maint, STORE_MAINTENANCE, 1, MAINT_HALTED, maint),
-	ROW(task, STORE_TASKS, 1, TASK_FAILED, task),
+	ROW(maint, STORE_MAINTENANCE, 1, MAINT_ABORTED, maint),
+	ROW(task, STORE_TASKS, 1, TASK_SKIPPED, task),
 	ROW(idem, STORE_IDEMPOTENCY, 0, 0, idem),
 	ROW(grant, STORE_GRANTS, 1, GRANT_USED, grant),
 	ROW(review, STORE_REVIEWS, 1, REVIEW_PERSON, review),
@@ -339,6 +358,10 @@ static void test_fields_come_back(void **state)
 	MUST(record_get_maint(w->t, w->mac, KEY, &out.maint));
 	assert_string_equal(out.maint.ticket, "T-1 \"quoted\"");
 	assert_int_equal(out.maint.failed, 10);
+	assert_int_equal(out.maint.wave_failed, 20);
+	assert_int_equal(out.maint.away, 22);
+	assert_memory_equal(&out.maint.hours, &in.maint.hours, sizeof in.maint.hours);
+	assert_string_equal(out.maint.nodes[MAINT_NODES_MAX - 1], "n63-*");
 }
 
 static void expect(const kind_t *k, const secret_t *mac, const char *key, span_t value, kms_err_t want,
