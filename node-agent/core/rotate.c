@@ -15,22 +15,6 @@ typedef enum step {
 	STEP_DONE
 } step_t;
 
-typedef struct rotation {
-	volume_port_t *port;
-	kms_port_t *kms;
-	const rotate_order_t *order;
-	kms_rotation_t staged;
-	const kms_secret_t *fresh; /* n+1, borrowed from staged */
-	const kms_secret_t *old;   /* n */
-	bool promoted;             /* by an earlier run */
-	uint8_t proof[FINGERPRINT_LEN];
-} rotation_t;
-
-static void rotation_clear(rotation_t *r)
-{
-	kms_rotation_clear(&r->staged);
-}
-
 /* Whether a secret opens a header is an answer, not an error: a device that is gone must not be taken for one
  * that a secret does not open any more. */
 typedef struct opened {
@@ -45,6 +29,28 @@ static void opened_clear(opened_t *o)
 	secret_freep(&o->key);
 }
 
+typedef struct rotation {
+	volume_port_t *port;
+	kms_port_t *kms;
+	const rotate_order_t *order;
+	kms_rotation_t staged;
+	const kms_secret_t *fresh; /* n+1, borrowed from staged */
+	const kms_secret_t *old;   /* n */
+	bool promoted;             /* by an earlier run */
+	uint8_t proof[FINGERPRINT_LEN];
+	/* from examine to add: the header that n opened, and the volume key */
+	volume_t *examined;
+	opened_t opened;
+	unsigned fresh_slot, old_slot; /* where the two were last, or will be: tried first */
+} rotation_t;
+
+static void rotation_clear(rotation_t *r)
+{
+	kms_rotation_clear(&r->staged);
+	volume_closep(&r->examined);
+	opened_clear(&r->opened);
+}
+
 static kms_err_t load(const rotation_t *r, volume_t **v, diag_t *why)
 {
 	return volume_load(r->port, r->order->device, v, why);
@@ -55,6 +61,7 @@ static kms_err_t open_with(const rotation_t *r, volume_t *v, const kms_secret_t 
 			   diag_t *why)
 {
 	KMS_TRY(verify_uuid(v, &r->staged.volume, why));
+	v->first = s == r->fresh ? r->fresh_slot : r->old_slot;
 	kms_err_t e = volume_open(v, s->secret, &out->key, &out->slot, why);
 	if (e == KMS_E_NOTFOUND)
 		return KMS_OK;
@@ -83,11 +90,34 @@ static kms_err_t stage(rotation_t *r, step_t *next, diag_t *why)
 	r->fresh = secret_in(v, r->promoted ? KMS_SECRET_ACTIVE : KMS_SECRET_PENDING);
 	r->old = r->promoted ? previous : secret_in(v, KMS_SECRET_ACTIVE);
 	if (r->fresh == NULL || r->old == NULL || r->fresh->version != r->staged.version ||
-	    r->fresh->version <= r->old->version)
+	    r->fresh->version <= r->old->version || secret_equal(r->fresh->secret, r->old->secret))
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "the KMS's answer names no two secrets to rotate between");
 	*next = STEP_EXAMINE;
 	return KMS_OK;
+}
+
+/* A header with one keyslot of the KMS's, which n opens, has none for n+1. */
+static bool is_untouched(const rotation_t *r, const volume_t *v)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < VOLUME_SLOTS; i++)
+		n += volume_header(v)->ours[i] ? 1 : 0;
+	return n == 1 && !r->promoted;
+}
+
+/* What the next step writes goes into the first free keyslot, after it has made sure that the header is still
+ * this one. */
+static void to_add(rotation_t *r, volume_t **v, opened_t *old)
+{
+	unsigned slot = 0;
+	while (slot + 1 < VOLUME_SLOTS && volume_header(*v)->used[slot])
+		slot++;
+	r->fresh_slot = slot;
+	r->old_slot = (unsigned)old->slot;
+	r->examined = TAKE(*v);
+	r->opened = *old;
+	old->key = NULL;
 }
 
 /* How far an earlier run came. Also the check of header and fingerprint before anything is changed. */
@@ -97,17 +127,23 @@ static kms_err_t examine(rotation_t *r, step_t *next, diag_t *why)
 	SCOPED(opened_clear) opened_t fresh = {.slot = -1};
 	SCOPED(opened_clear) opened_t old = {.slot = -1};
 	KMS_TRY(load(r, &v, why));
-	KMS_TRY(open_with(r, v, r->fresh, &fresh, why));
+	if (is_untouched(r, v))
+		KMS_TRY(open_with(r, v, r->old, &old, why));
+	if (!old.yes)
+		KMS_TRY(open_with(r, v, r->fresh, &fresh, why));
 	if (fresh.yes) {
+		r->fresh_slot = (unsigned)fresh.slot;
 		*next = r->promoted ? STEP_REMOVE : STEP_PROVE;
 		return KMS_OK;
 	}
-	KMS_TRY(open_with(r, v, r->old, &old, why));
+	if (!old.yes)
+		KMS_TRY(open_with(r, v, r->old, &old, why));
 	if (!old.yes)
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "neither secret %u nor secret %u of the KMS opens a keyslot of %s",
 				 r->fresh->version, r->old->version, r->order->device);
 	/* after a promotion too: then the header is an older copy, and gets the keyslot once more */
+	to_add(r, &v, &old);
 	*next = STEP_ADD;
 	return KMS_OK;
 }
@@ -124,14 +160,10 @@ static kms_err_t give_up(rotation_t *r, kms_err_t e, const diag_t *reason, diag_
 
 static kms_err_t add(rotation_t *r, step_t *next, diag_t *why)
 {
-	SCOPED(volume_closep) volume_t *v = NULL;
-	SCOPED(opened_clear) opened_t old = {.slot = -1};
+	SCOPED(volume_closep) volume_t *v = TAKE(r->examined);
+	SCOPED(opened_clear) opened_t old = r->opened;
 	diag_t reason = {""};
-	KMS_TRY(load(r, &v, why));
-	KMS_TRY(open_with(r, v, r->old, &old, why));
-	if (!old.yes)
-		return diag_fail(why, KMS_E_CONFLICT,
-				 "the header was changed by somebody else meanwhile: try again");
+	r->opened.key = NULL;
 	kms_err_t e = volume_add(v, old.key, r->fresh->secret, &reason);
 	if (e == KMS_E_FULL)
 		return give_up(r, e, &reason, why);
@@ -165,7 +197,7 @@ static kms_err_t promote(rotation_t *r, step_t *next, diag_t *why)
 
 /* Destroys one keyslot that n opens; *none when there is none (left). That n+1 opens another one is looked up
  * in the same header: n's keyslot may be the only way in. */
-static kms_err_t remove_one(const rotation_t *r, bool *none, diag_t *why)
+static kms_err_t remove_one(rotation_t *r, bool *none, diag_t *why)
 {
 	SCOPED(volume_closep) volume_t *v = NULL;
 	SCOPED(opened_clear) opened_t fresh = {.slot = -1};
@@ -176,13 +208,12 @@ static kms_err_t remove_one(const rotation_t *r, bool *none, diag_t *why)
 		return diag_fail(why, KMS_E_INTEGRITY,
 				 "secret %u does not open the volume: secret %u is kept", r->fresh->version,
 				 r->old->version);
+	r->fresh_slot = (unsigned)fresh.slot;
+	v->taken = UINT32_C(1) << fresh.slot;
 	KMS_TRY(open_with(r, v, r->old, &old, why));
 	*none = !old.yes;
 	if (!old.yes)
 		return KMS_OK;
-	if (old.slot == fresh.slot)
-		return diag_fail(why, KMS_E_INTEGRITY, "both secrets open keyslot %d: none is removed",
-				 old.slot);
 	return volume_destroy(v, old.slot, why);
 }
 

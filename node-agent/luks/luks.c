@@ -152,8 +152,10 @@ static kms_err_t volume_open_impl(volume_t *base, volume_which_t which, const se
 {
 	luks_volume_t *v = luks_volume_of(base);
 	SCOPED(secret_freep) secret_t *found = NULL;
-	for (int i = 0; i < (int)VOLUME_SLOTS; i++) {
-		if (!v->header.ours[i] || v->header.next[i] != (which == VOLUME_KEY_NEXT))
+	for (unsigned k = 0; k < VOLUME_SLOTS; k++) {
+		int i = (int)((base->first + k) % VOLUME_SLOTS);
+		if (!v->header.ours[i] || v->header.next[i] != (which == VOLUME_KEY_NEXT) ||
+		    (base->taken >> i & 1U) != 0)
 			continue;
 		kms_err_t e = try_slot(v, i, secret, &found, why);
 		if (e == KMS_E_NOTFOUND)

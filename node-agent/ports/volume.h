@@ -124,6 +124,10 @@ struct volume_port {
 };
 struct volume {
 	volume_port_t *port;
+	/* What core knows of the keyslots, since trying one costs milliseconds: the one to begin with, and
+	 * (bit by bit) those that were opened by another secret, which no second one opens. */
+	unsigned first;
+	uint32_t taken;
 };
 
 /* NOTFOUND: no such device. CONFLICT, with the reason: neither block device nor regular file, in use, too
@@ -157,7 +161,7 @@ static inline const volume_facts_t *volume_facts(const volume_t *v)
 	return &volume_header(v)->facts;
 }
 
-/* Tries the keyslots of our own kind and no others. NOTFOUND: the secret opens none. key and slot may be
+/* Tries the keyslots of our own kind and no others, from v->first on, without v->taken. NOTFOUND: the secret opens none. key and slot may be
  * NULL. */
 static inline KMS_MUST volume_open(volume_t *v, const secret_t *secret, secret_t **key, int *slot,
 				   diag_t *why)

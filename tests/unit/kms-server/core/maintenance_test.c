@@ -264,11 +264,6 @@ static void test_refusals(void **state)
 		 {.op = OP_MAINT_CREATE, .body = "{\"customer\":\"acme\",\"max_failures\":100001}"}},
 		{400, "bad-request", {.op = OP_MAINT_CREATE, .body = "{\"customer\":\"*\"}"}},
 		{400, "bad-request", {.op = OP_MAINT_CREATE, .body = "{\"customer\":\"acme\",\"nodes\":[]}"}},
-		{404, "not-found", {.op = OP_MAINT_PLAN, .body = "{\"customer\":\"none\"}"}},
-		{400, "bad-request", {.op = OP_MAINT_PLAN, .body = "{\"customer\":\"acme\",\"wave\":-1}"}},
-		{403, "denied", {.op = OP_MAINT_PLAN, .who = &adam, .body = "{\"customer\":\"acme\"}"}},
-		{403, "denied", {.op = OP_MAINT_ABORT, .who = &adam, .path = id.path}},
-		{404, "not-found", {.op = OP_MAINT_PAUSE, .who = &w->node[0], .path = id.path}},
 		{404, "not-found", {.op = OP_MAINT_CREATE, .body = "{\"customer\":\"none\"}"}},
 		{404,
 		 "not-found",
@@ -303,6 +298,26 @@ static void test_refusals(void **state)
 	assert_int_equal(report(w, 0, &odd, "acme/db/v0", "false"), 404);
 	assert_int_equal(report(w, 0, &id, "acme/db/v0", "true"), 400);
 	assert_event(f, &id, "open", (int[]){4, 0, 0, 0});
+}
+
+static void test_refused_acts(void **state)
+{
+	world_t *w = *state;
+	event_id_t id = create(w->f, "");
+	caller_t adam = make_operator(w->f, "adam", "auditor");
+	const struct {
+		int status;
+		const char *slug;
+		ask_t ask;
+	} rows[] = {
+		{404, "not-found", {.op = OP_MAINT_PLAN, .body = "{\"customer\":\"none\"}"}},
+		{400, "bad-request", {.op = OP_MAINT_PLAN, .body = "{\"customer\":\"acme\",\"wave\":-1}"}},
+		{403, "denied", {.op = OP_MAINT_PLAN, .who = &adam, .body = "{\"customer\":\"acme\"}"}},
+		{403, "denied", {.op = OP_MAINT_ABORT, .who = &adam, .path = id.path}},
+		{404, "not-found", {.op = OP_MAINT_PAUSE, .who = &w->node[0], .path = id.path}},
+	};
+	for (size_t i = 0; i < COUNT(rows); i++)
+		fixture_refused(w->f, rows[i].status, rows[i].slug, &rows[i].ask);
 }
 
 static void test_refused_fields(void **state)
@@ -666,6 +681,7 @@ int main(void)
 		T(test_window_ends),
 		T(test_scope),
 		T(test_refusals),
+		T(test_refused_acts),
 		T(test_refused_fields),
 		T(test_gate),
 		T(test_gate_holds_after_a_failure),

@@ -55,9 +55,26 @@ static void a_rotation_replaces_the_secret(void **state)
 	assert_clean(&s);
 	assert_int_equal(s.secrets[1], SIM_DEACTIVATED);
 	assert_int_equal(s.secrets[2], SIM_ACTIVE);
+	/* what a rotation costs: n; n+1 as written; both before n goes; n+1 at the end */
+	assert_int_equal(s.volumes.openings, 5);
 	assert_int_equal(rotate(&s, &why), KMS_OK);
+	assert_int_equal(s.volumes.openings, 10);
 	assert_clean(&s);
 	assert_int_equal(s.secrets[3], SIM_ACTIVE);
+}
+
+/* Removing n would remove n+1. */
+static void two_equal_secrets_are_refused(void **state)
+{
+	(void)state;
+	sim_t s;
+	diag_t why;
+	sim_init_formatted(&s);
+	s.twins = true;
+	assert_int_equal(rotate(&s, &why), KMS_E_INTEGRITY);
+	assert_non_null(strstr(why.text, "no two secrets"));
+	assert_int_equal(s.adds + s.destroys, 0);
+	assert_true(sim_opens(&s.disk, 1));
 }
 
 /* Promise 2: the power is cut at every call, before and after its effect; the volume opens at every instant
@@ -259,6 +276,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_rotation_replaces_the_secret),
+		cmocka_unit_test(two_equal_secrets_are_refused),
 		cmocka_unit_test(a_cut_anywhere_is_completed),
 		cmocka_unit_test(two_cuts_anywhere_are_completed),
 		cmocka_unit_test(without_a_free_keyslot_nothing_changes),

@@ -226,8 +226,9 @@ static kms_err_t open_volume(volume_t *base, volume_which_t which, const secret_
 	sim_volume_t *v = of(base);
 	span_t pass = secret_span(secret);
 	KMS_TRY(enter(v->sim, why));
-	for (size_t i = 0; i < SIM_SLOTS; i++) {
-		if (!v->copy.slots[i].used || v->copy.slots[i].foreign ||
+	for (size_t k = 0; k < SIM_SLOTS; k++) {
+		size_t i = (base->first + k) % SIM_SLOTS;
+		if (!v->copy.slots[i].used || v->copy.slots[i].foreign || (base->taken >> i & 1U) != 0 ||
 		    v->copy.slots[i].next != (which == VOLUME_KEY_NEXT))
 			continue;
 		base->port->openings++;
@@ -552,10 +553,10 @@ static kms_err_t put(kms_port_t *k, const char *volume, kms_volume_t *out, diag_
 	return leave(s, KMS_OK, why);
 }
 
-static kms_err_t give_secret(uint32_t version, kms_secret_state_t state, kms_release_t *r)
+static kms_err_t give_secret(const sim_t *s, uint32_t version, kms_secret_state_t state, kms_release_t *r)
 {
 	uint8_t bytes[32];
-	sim_secret(version, bytes);
+	sim_secret(s->twins ? 1 : version, bytes);
 	kms_secret_t *out = &r->secrets[r->n_secrets];
 	KMS_TRY(secret_from(span_of(bytes, 32), &out->secret));
 	out->version = version;
@@ -583,11 +584,11 @@ static kms_err_t fill_release(const sim_t *s, kms_release_t *r)
 		memcpy(r->fingerprints[r->n_fingerprints++].value, s->next_fingerprint, 32);
 	for (uint32_t i = SIM_VERSIONS - 1; i > 0; i--) {
 		if (s->secrets[i] == SIM_PENDING)
-			KMS_TRY(give_secret(i, KMS_SECRET_PENDING, r));
+			KMS_TRY(give_secret(s, i, KMS_SECRET_PENDING, r));
 		else if (s->secrets[i] == SIM_ACTIVE)
-			KMS_TRY(give_secret(i, KMS_SECRET_ACTIVE, r));
+			KMS_TRY(give_secret(s, i, KMS_SECRET_ACTIVE, r));
 		else if (s->secrets[i] == SIM_PREVIOUS)
-			KMS_TRY(give_secret(i, KMS_SECRET_PREVIOUS, r));
+			KMS_TRY(give_secret(s, i, KMS_SECRET_PREVIOUS, r));
 	}
 	return KMS_OK;
 }

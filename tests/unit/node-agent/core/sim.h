@@ -61,6 +61,7 @@ typedef struct sim {
 	char mapped_uuid[VOLUME_UUID_CAP];
 	bool mapped_elsewhere; /* the mapping stands on another disk */
 	bool no_mapper;
+	bool twins;      /* the KMS gives the first secret for every version */
 	bool corrupting; /* libcryptsetup is one of those that may not re-encrypt */
 	/* the KMS */
 	kms_volume_state_t state;    /* 0: unknown volume */
