@@ -161,8 +161,8 @@ static inline const volume_facts_t *volume_facts(const volume_t *v)
 	return &volume_header(v)->facts;
 }
 
-/* Tries the keyslots of our own kind and no others, from v->first on, without v->taken. NOTFOUND: the secret opens none. key and slot may be
- * NULL. */
+/* Tries the keyslots of our own kind and no others, from v->first on, without v->taken. NOTFOUND: the secret
+ * opens none. key and slot may be NULL. */
 static inline KMS_MUST volume_open(volume_t *v, const secret_t *secret, secret_t **key, int *slot,
 				   diag_t *why)
 {
