@@ -17,6 +17,7 @@ static const column_t columns[] = {
 	{.title = "RUNNING", .path = "counts.running"},
 	{.title = "DONE", .path = "counts.done"},
 	{.title = "FAILED", .path = "counts.failed"},
+	{.title = "SKIPPED", .path = "counts.skipped", .drop = 1},
 };
 
 static const conf_setting_t watch_flags[] = {
@@ -38,13 +39,15 @@ static kms_err_t create(cli_t *c, diag_t *why)
 {
 	SCOPED(json_freep) json_t *body = NULL;
 	SCOPED(json_freep) json_t *answer = NULL;
-	KMS_TRY(event_body(c->conf, &body, why));
+	KMS_TRY(cli_no_events(c, why));
+	KMS_TRY(event_body(c->conf, clock_now(&c->clock), &body, why));
 	KMS_TRY(cli_request(c, "POST", "/v1/maintenance", body, &answer, why));
 	return event_print(c, answer, why);
 }
 
 static kms_err_t list(cli_t *c, diag_t *why)
 {
+	KMS_TRY(cli_no_events(c, why));
 	return list_print(c, "/v1/maintenance", columns, COUNT(columns), why);
 }
 
@@ -52,6 +55,7 @@ static kms_err_t act(cli_t *c, const char *method, const char *verb, diag_t *why
 {
 	SCOPED(json_freep) json_t *answer = NULL;
 	char path[CLI_PATH_CAP];
+	KMS_TRY(cli_no_events(c, why));
 	KMS_TRY(event_path(c, verb, path, why));
 	KMS_TRY(cli_request(c, method, path, NULL, &answer, why));
 	return event_print(c, answer, why);
@@ -77,6 +81,16 @@ static kms_err_t halt(cli_t *c, diag_t *why)
 	return act(c, "POST", ":halt", why);
 }
 
+static kms_err_t pause_event(cli_t *c, diag_t *why)
+{
+	return act(c, "POST", ":pause", why);
+}
+
+static kms_err_t abort_event(cli_t *c, diag_t *why)
+{
+	return act(c, "POST", ":abort", why);
+}
+
 static kms_err_t watch(cli_t *c, diag_t *why)
 {
 	char id[NAME_CAP];
@@ -90,8 +104,10 @@ static const command_t commands[] = {
 	{"create", "", "open an event that rotates secrets", 0, 0, event_flags, EVENT_N_FLAGS, create},
 	{"list", "", "all events", 0, 0, list_flags, 1, list},
 	{"show", "ID", "one event and its volumes", 1, 1, NULL, 0, show},
-	{"open", "ID", "open an event, or go on with a halted one", 1, 1, NULL, 0, open_event},
+	{"open", "ID", "begin it now, or go on after a pause, a halt or a gate", 1, 1, NULL, 0, open_event},
+	{"pause", "ID", "begin nothing more for now", 1, 1, NULL, 0, pause_event},
 	{"close", "ID", "end an event; what was not begun stays undone", 1, 1, NULL, 0, close_event},
+	{"abort", "ID", "give it up: the same, and it is shown as aborted", 1, 1, NULL, 0, abort_event},
 	{"halt", "ID", "begin nothing more until it is opened again", 1, 1, NULL, 0, halt},
 	{"watch", "ID", "follow an event to its end", 1, 1, watch_flags, COUNT(watch_flags), watch},
 };

@@ -240,6 +240,12 @@ static kms_err_t check_words(const dispatch_t *d, const conf_t *conf, diag_t *wh
 	return KMS_OK;
 }
 
+/* Of these some commands print events one a line; the others refuse -o ndjson themselves. */
+static bool may_print_lines(const noun_t *n)
+{
+	return n == &noun_audit || n == &noun_rotate || n == &noun_maintenance;
+}
+
 static kms_err_t run_command(const dispatch_t *d, FILE *out, FILE *err, diag_t *why)
 {
 	SCOPED(cli_free) cli_t cli = {0};
@@ -248,7 +254,7 @@ static kms_err_t run_command(const dispatch_t *d, FILE *out, FILE *err, diag_t *
 			       d->argv, DISPATCH_FILE, &conf, why));
 	KMS_TRY(cli_init(&cli, conf, out, err, why));
 	KMS_TRY(check_words(d, conf, why));
-	if (d->noun != &noun_audit)
+	if (!may_print_lines(d->noun))
 		KMS_TRY(cli_no_events(&cli, why));
 	kms_err_t e = d->command->run(&cli, why);
 	return cli.ended ? KMS_OK : e;

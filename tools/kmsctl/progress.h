@@ -9,6 +9,8 @@
 
 typedef struct progress_counts {
 	int64_t todo, running, done, failed;
+	int64_t skipped, away; /* away: a part of todo and running */
+	int64_t wave, waves;   /* shown when there is more than one */
 } progress_counts_t;
 
 typedef struct progress {
@@ -18,6 +20,7 @@ typedef struct progress {
 	bool drawn;
 	int64_t drawn_ms;
 	progress_counts_t last;
+	int64_t first_over; /* done and failed at the first look; -1: none yet */
 } progress_t;
 
 void progress_init(progress_t *p, FILE *out, bool terminal, int64_t now_ms);

@@ -12,4 +12,7 @@ KMS_MUST watch_event(cli_t *c, const char *id, int64_t timeout_s, diag_t *why);
 /* Prints a maintenance event: the record, and its volumes where it has them. */
 KMS_MUST event_print(cli_t *c, const json_t *event, diag_t *why);
 
+/* Refuses -o csv. */
+KMS_MUST watch_format(const cli_t *c, diag_t *why);
+
 #endif

@@ -47,6 +47,22 @@ static const fake_request_t requests[] = {
 	  "\"CHG 1\","
 	  "\"wave\":3,\"window_s\":7200}",
 	  201, "{}"}},
+	{{"maintenance", "create", "--customer=c", "--node=n1,web-*", "--wave=25%", "--gate=10m",
+	  "--gate-failures=2", "--compromised", "--reencrypt", "--hours=22:00-05:00", "--zone=+01:00",
+	  "--days=mon,fri"},
+	 {"POST", "/v1/maintenance",
+	  "{\"action\":\"reencrypt\",\"compromised\":true,\"customer\":\"c\",\"gate_failures\":2,\"gate_s\":"
+	  "600,"
+	  "\"hours\":{\"days\":[\"mon\",\"fri\"],\"from\":\"22:00\",\"to\":\"05:00\",\"zone\":\"+01:00\"},"
+	  "\"nodes\":[\"n1\",\"web-*\"],\"wave_percent\":25}",
+	  201, "{}"}},
+	{{"rotate", "--customer=c", "--dry-run", "--hours=22:00-05:00"},
+	 {"POST", "/v1/maintenance:plan",
+	  "{\"action\":\"rotate\",\"customer\":\"c\",\"hours\":{\"from\":\"22:00\",\"to\":\"05:00\",\"zone\":"
+	  "\"Z\"}}",
+	  200, "{\"volumes\":[],\"waves\":0}"}},
+	{{"maintenance", "pause", "m-1"}, {"POST", "/v1/maintenance/m-1:pause", "{}", 200, "{}"}},
+	{{"maintenance", "abort", "m-1"}, {"POST", "/v1/maintenance/m-1:abort", "{}", 200, "{}"}},
 	{{"maintenance", "show", "m-1"}, {"GET", "/v1/maintenance/m-1", "", 200, "{}"}},
 	{{"maintenance", "open", "m-1"}, {"POST", "/v1/maintenance/m-1:open", "{}", 200, "{}"}},
 	{{"maintenance", "close", "m-1"}, {"POST", "/v1/maintenance/m-1:close", "{}", 200, "{}"}},

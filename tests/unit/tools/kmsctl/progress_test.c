@@ -14,10 +14,12 @@ static void test_lines_only_for_changes(void **state)
 	FILE *out = open_memstream(&text, &n);
 	progress_t p;
 	progress_init(&p, out, false, 1000);
-	progress_show(&p, &(progress_counts_t){3, 0, 0, 0}, 1000, NULL);
-	progress_show(&p, &(progress_counts_t){3, 0, 0, 0}, 2000, NULL);
-	progress_show(&p, &(progress_counts_t){1, 1, 1, 0}, 62000, "ignored");
-	progress_show(&p, &(progress_counts_t){0, 0, 2, 1}, 3661000 + 1000, NULL);
+	progress_show(&p, &(progress_counts_t){.todo = 3, .running = 0, .done = 0, .failed = 0}, 1000, NULL);
+	progress_show(&p, &(progress_counts_t){.todo = 3, .running = 0, .done = 0, .failed = 0}, 2000, NULL);
+	progress_show(&p, &(progress_counts_t){.todo = 1, .running = 1, .done = 1, .failed = 0}, 62000,
+		      "ignored");
+	progress_show(&p, &(progress_counts_t){.todo = 0, .running = 0, .done = 2, .failed = 1},
+		      3661000 + 1000, NULL);
 	progress_end(&p);
 	assert_int_equal(fclose(out), 0);
 	assert_string_equal(text, "0 of 3 rotated, 0 running, 0 failed, 0:00\n"
@@ -34,9 +36,11 @@ static void test_bar_on_a_terminal(void **state)
 	FILE *out = open_memstream(&text, &n);
 	progress_t p;
 	progress_init(&p, out, true, 0);
-	progress_show(&p, &(progress_counts_t){1, 0, 1, 0}, 5000, NULL);
-	progress_show(&p, &(progress_counts_t){1, 0, 1, 0}, 6000, "no answer");
-	progress_show(&p, &(progress_counts_t){0, 0, 0, 0}, 7000, NULL); /* nothing to do is full, not 0/0 */
+	progress_show(&p, &(progress_counts_t){.todo = 1, .running = 0, .done = 1, .failed = 0}, 5000, NULL);
+	progress_show(&p, &(progress_counts_t){.todo = 1, .running = 0, .done = 1, .failed = 0}, 6000,
+		      "no answer");
+	progress_show(&p, &(progress_counts_t){.todo = 0, .running = 0, .done = 0, .failed = 0}, 7000,
+		      NULL); /* nothing to do is full, not 0/0 */
 	progress_end(&p);
 	progress_end(&p);
 	assert_int_equal(fclose(out), 0);

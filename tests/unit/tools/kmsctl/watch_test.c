@@ -131,6 +131,81 @@ static void test_json_at_the_end(void **state)
 	assert_string_equal(json_string_value(json_object_get(j, "id")), "m-1");
 }
 
+/* For programs: a line for each change, and one at the end. */
+static void test_lines_of_changes(void **state)
+{
+	(void)state;
+	const fake_step_t steps[] = {
+		OPENED,
+		LOOK(EVENT("open", "2", "0", "0", "0", TODO_ONE)),
+		LOOK(EVENT("open", "2", "0", "0", "0", TODO_ONE)),
+		LOOK(EVENT("open", "0", "0", "1", "1", DONE_ONE "," FAILED_ONE)),
+		END,
+	};
+	fake_kms_script(steps);
+	SCOPED(ran_free) ran_t r = RUN_ALL("rotate", "--customer", "a", "--wait", "-o", "ndjson");
+	assert_int_equal(kms_err_exit(r.e), 1);
+	static const char *const lines[] = {"\"type\":\"event\"", "\"type\":\"volume\",\"volume\":\"a/s/v\"",
+					    "\"state\":\"failed\",\"detail\":\"no free", "\"type\":\"event\"",
+					    "\"type\":\"end\""};
+	const char *at = r.out;
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+		const char *end = strchr(at, '\n');
+		assert_non_null(end);
+		const char *found = strstr(at, lines[i]);
+		if (found == NULL || found > end)
+			fail_msg("line %zu: %s", i, r.out);
+		at = end + 1;
+	}
+	assert_string_equal(at, "");
+}
+
+static void test_skipped_and_away(void **state)
+{
+	(void)state;
+	const fake_step_t steps[] = {
+		LOOK("{\"id\":\"m-1\",\"state\":\"aborted\",\"waves\":3,\"current_wave\":2,\"counts\":{"
+		     "\"todo\":0,\"running\":1,"
+		     "\"done\":0,\"failed\":0,\"skipped\":1,\"away\":1},\"volumes\":[{\"volume\":\"a/s/"
+		     "v\",\"node\":\"n\",\"state\":"
+		     "\"running\",\"away\":true,\"wave\":1,\"detail\":\"\"},{\"volume\":\"a/s/"
+		     "w\",\"node\":\"n\",\"state\":"
+		     "\"skipped\",\"away\":false,\"wave\":2,\"detail\":\"the event was aborted before its "
+		     "turn\"}]}"),
+		END,
+	};
+	fake_kms_script(steps);
+	SCOPED(ran_free) ran_t r = RUN_ALL("maintenance", "watch", "m-1");
+	assert_int_equal(kms_err_exit(r.e), 1);
+	assert_non_null(strstr(r.why.text,
+			       "2 of 2 volumes were not rotated (0 failed) because the event was aborted"));
+	assert_non_null(strstr(r.out, "its node is away"));
+	assert_non_null(strstr(r.out, "aborted before its turn"));
+	assert_non_null(
+		strstr(r.err, "0 of 2 rotated, 1 running, 0 failed, wave 2 of 3, 1 away, 1 skipped, "));
+}
+
+static void test_a_plan(void **state)
+{
+	(void)state;
+	const fake_step_t steps[] = {
+		{"POST", "/v1/maintenance:plan", NULL, 200,
+		 "{\"waves\":1,\"volumes\":[{\"volume\":\"a/s/"
+		 "v\",\"node\":\"n\",\"will\":\"rotate\",\"wave\":1,\"reason\":\"\"},"
+		 "{\"volume\":\"a/s/w\",\"node\":\"m\",\"will\":\"skip\",\"wave\":0,\"reason\":\"the volume "
+		 "is suspended\"}]}"},
+		END,
+	};
+	fake_kms_script(steps);
+	SCOPED(ran_free) ran_t r = RUN_ALL("rotate", "--customer", "a", "--dry-run", "--compromised");
+	assert_int_equal(r.e, KMS_OK);
+	assert_string_equal(r.out, "VOLUME  NODE  WAVE  WOULD    REASON\n"
+				   "a/s/v   n     1     rotate   -\n"
+				   "a/s/w   m     -     nothing  the volume is suspended\n");
+	assert_non_null(strstr(r.err, "1 of 2 volumes in 1 waves; nothing was done"));
+	assert_non_null(strstr(r.err, "add --reencrypt"));
+}
+
 /* Ctrl-C: the event goes on, the reader is told how to find it again, and the process lives on to say so. */
 static void test_interrupt_detaches(void **state)
 {
@@ -178,6 +253,9 @@ int main(void)
 		cmocka_unit_test(test_time_runs_out),
 		cmocka_unit_test(test_a_server_that_is_away),
 		cmocka_unit_test(test_json_at_the_end),
+		cmocka_unit_test(test_lines_of_changes),
+		cmocka_unit_test(test_skipped_and_away),
+		cmocka_unit_test(test_a_plan),
 		cmocka_unit_test(test_interrupt_detaches),
 		cmocka_unit_test(test_a_servers_bad_id_goes_nowhere),
 		cmocka_unit_test(test_nothing_to_rotate),
