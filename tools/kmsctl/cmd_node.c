@@ -73,7 +73,7 @@ static kms_err_t show(cli_t *c, diag_t *why)
 
 static kms_err_t list(cli_t *c, diag_t *why)
 {
-	return scope_list(c, "nodes", columns, COUNT(columns), why);
+	return scope_list(c, "nodes", columns, COUNT(columns), NULL, why);
 }
 
 static kms_err_t act(cli_t *c, const char *verb, diag_t *why)

@@ -29,7 +29,7 @@ static kms_err_t show(cli_t *c, diag_t *why)
 
 static kms_err_t list(cli_t *c, diag_t *why)
 {
-	return scope_list(c, NULL, columns, COUNT(columns), why);
+	return scope_list(c, NULL, columns, COUNT(columns), NULL, why);
 }
 
 static const command_t commands[] = {

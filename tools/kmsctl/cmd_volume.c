@@ -1,4 +1,5 @@
 #include "common/base/scope.h"
+#include "tools/kmsctl/args.h"
 #include "tools/kmsctl/cmd_volume_release.h"
 #include "tools/kmsctl/command.h"
 #include "tools/kmsctl/prompt.h"
@@ -137,9 +138,49 @@ static kms_err_t assign(cli_t *c, diag_t *why)
 	return act_with_node(c, "POST", ":assign", why);
 }
 
+/* NIST SP 800-57 leaves it to the operator how long a key is used; a year is the longest that it names for
+ * keys of this kind. */
+#define CRYPTOPERIOD     "365d"
+#define CRYPTOPERIOD_MAX (INT64_C(3650) * 86400)
+
+static const conf_setting_t list_flag_rows[] = {
+	LIST_LIMIT_FLAG,
+	{.key = "due", .type = CONF_BOOL, .help = "only those whose secret is older than its cryptoperiod"},
+	{.key = "cryptoperiod",
+	 .type = CONF_TEXT,
+	 .max = 40,
+	 .dflt = CRYPTOPERIOD,
+	 .arg = "DUR",
+	 .help = "with --due: how long a secret is used"},
+};
+
+/* Whether the volume's active secret became that before this moment. */
+static bool is_due(const void *ctx, const json_t *row)
+{
+	const int64_t *before_ms = ctx;
+	const json_t *secrets = value_at(row, "secrets");
+	const char *state = value_text(row, "state");
+	if (strcmp(state, "active") != 0 && strcmp(state, "suspended") != 0)
+		return false;
+	for (size_t i = 0; i < json_array_size(secrets); i++) {
+		const json_t *s = json_array_get(secrets, i);
+		if (strcmp(value_text(s, "state"), "active") == 0)
+			return value_number(s, "changed_ms") < *before_ms;
+	}
+	return false;
+}
+
 static kms_err_t list(cli_t *c, diag_t *why)
 {
-	return scope_list(c, "volumes", columns, COUNT(columns), why);
+	int64_t period = 0;
+	KMS_TRY(arg_duration("--cryptoperiod", conf_text(c->conf, "cryptoperiod"), 1, CRYPTOPERIOD_MAX,
+			     &period, why));
+	int64_t before = clock_now(&c->clock) - period * 1000;
+	const scope_filter_t due = {is_due, &before};
+	if (!conf_bool(c->conf, "due") && conf_is_set(c->conf, "cryptoperiod"))
+		return diag_fail(why, KMS_E_INVALID, "--cryptoperiod needs --due");
+	return scope_list(c, "volumes", columns, COUNT(columns), conf_bool(c->conf, "due") ? &due : NULL,
+			  why);
 }
 
 static kms_err_t show(cli_t *c, diag_t *why)
@@ -197,8 +238,8 @@ static kms_err_t delete_volume(cli_t *c, diag_t *why)
 static const command_t commands[] = {
 	{"create", CSV, "register a volume of a node and make its first secret", 1, 1, node_flags,
 	 COUNT(node_flags), create},
-	{"list", "[CUSTOMER[/SERVICE]]", "the volumes of a service, of a customer, or all", 0, 1, list_flags,
-	 1, list},
+	{"list", "[CUSTOMER[/SERVICE]]", "the volumes of a service, of a customer, or all", 0, 1,
+	 list_flag_rows, COUNT(list_flag_rows), list},
 	{"show", CSV, "one volume and its secrets' versions", 1, 1, NULL, 0, show},
 	{"suspend", CSV, "release nothing until it is resumed", 1, 1, NULL, 0, suspend},
 	{"resume", CSV, "release a suspended volume again", 1, 1, NULL, 0, resume},

@@ -7,14 +7,37 @@ typedef struct walk {
 	cli_t *cli;
 	const char *leaf;
 	list_out_t out;
+	const scope_filter_t *only;
 	uint64_t left;
+	bool full;             /* no more rows are wanted */
 	char rest[CURSOR_CAP]; /* not empty: rows were left */
 } walk_t;
+
+/* What is left over counts, not what was looked at. */
+static kms_err_t filtered_rows(void *ctx, const json_t *rows, diag_t *why)
+{
+	walk_t *w = ctx;
+	SCOPED(json_freep) json_t *some = json_array();
+	for (size_t i = 0; i < json_array_size(rows) && w->left > 0; i++) {
+		json_t *row = json_array_get(rows, i);
+		if (!w->only->wanted(w->only->ctx, row))
+			continue;
+		if (json_array_append(some, row) != 0)
+			return diag_fail(why, KMS_E_NOMEM, "not enough memory for the answer");
+		w->left -= w->left != LIST_NO_LIMIT ? 1 : 0;
+	}
+	w->full = w->left == 0;
+	return json_array_size(some) > 0 ? list_rows(&w->out, some, why) : KMS_OK;
+}
 
 static kms_err_t into_list(walk_t *w, const char *path, diag_t *why)
 {
 	if (w->left == 0)
 		return KMS_OK;
+	page_walk_t all = {
+		.cli = w->cli, .path = path, .key = "items", .left = LIST_NO_LIMIT, .stop = &w->full};
+	if (w->only != NULL)
+		return page_walk(&all, filtered_rows, w, why);
 	page_walk_t p = {.cli = w->cli, .path = path, .key = "items", .left = w->left};
 	KMS_TRY(page_walk(&p, list_rows, &w->out, why));
 	w->left = p.left;
@@ -79,10 +102,11 @@ static kms_err_t parse_where(const cli_t *c, const char *leaf, path3_t *out, dia
 	return arg_path1or2(word, out, why);
 }
 
-kms_err_t scope_list(cli_t *c, const char *leaf, const column_t *columns, size_t n, diag_t *why)
+kms_err_t scope_list(cli_t *c, const char *leaf, const column_t *columns, size_t n,
+		     const scope_filter_t *only, diag_t *why)
 {
 	path3_t where = {0};
-	walk_t w = {.cli = c, .leaf = leaf, .left = list_limit(c)};
+	walk_t w = {.cli = c, .leaf = leaf, .only = only, .left = list_limit(c)};
 	KMS_TRY(parse_where(c, leaf, &where, why));
 	KMS_TRY(list_begin(&w.out, c, "items", columns, n, why));
 	if (where.service[0] != '\0')

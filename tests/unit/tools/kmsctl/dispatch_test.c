@@ -102,6 +102,8 @@ static const struct {
 	{{"maintenance", "create", "--customer", "C", HERE}, "not a valid name"},
 	{{"maintenance", "create", "--customer", "c", "--window", "x", HERE}, "not a duration"},
 	{{"maintenance", "create", "--customer", "c", "--wave", "-1", HERE}, "out of range"},
+	{{"volume", "list", "--cryptoperiod", "90d", HERE}, "--cryptoperiod needs --due"},
+	{{"volume", "list", "--due", "--cryptoperiod", "x", HERE}, "not a duration"},
 	{{"rotate", "--customer", "c", "--wave", "x", HERE}, "out of range"},
 	{{"rotate", "--customer", "c", "--wave", "", HERE}, "empty"},
 	{{"rotate", "--customer", "c", "--wave", "%", HERE}, "out of range"},

@@ -149,6 +149,43 @@ static void test_scopes(void **state)
 	assert_ran(&r3);
 }
 
+#define VOLUME(name, state, changed)                                                                         \
+	"{\"volume\":\"a/s/" name "\",\"state\":\"" state                                                    \
+	"\",\"secrets\":[{\"version\":3,\"state\":\"pending\",\"changed_ms\":1},{\"version\":2,\"state\":"   \
+	"\"active\",\"changed_ms\":" changed "}]}"
+
+/* Whose secret has been used for longer than it may. */
+static void test_overdue_volumes(void **state)
+{
+	(void)state;
+	const fake_step_t steps[] = {
+		{"GET", "/v1/customers/a/services/s/volumes?limit=200", NULL, 200,
+		 "{\"items\":[" VOLUME("old", "active", "1000") "," VOLUME(
+			 "gone", "destroyed",
+			 "1000") "," VOLUME("fresh", "active",
+					    "9007199254740991") "],\"next_cursor\":\"x\"}"},
+		{"GET", "/v1/customers/a/services/s/volumes?limit=200&cursor=x", NULL, 200,
+		 "{\"items\":[" VOLUME("held", "suspended", "1000") "," VOLUME("third", "active",
+									       "1000") "]}"},
+		END};
+	fake_kms_script(steps);
+	SCOPED(ran_free) ran_t r = RUN("volume", "list", "a/s", "--due", "--limit", "2");
+	assert_ran(&r);
+	assert_non_null(strstr(r.out, "a/s/old"));
+	assert_non_null(strstr(r.out, "a/s/held"));
+	assert_null(strstr(r.out, "gone"));
+	assert_null(strstr(r.out, "fresh"));
+	assert_null(strstr(r.out, "third"));
+	const fake_step_t short_period[] = {{"GET", "/v1/customers/a/services/s/volumes?limit=200", NULL, 200,
+					     "{\"items\":[" VOLUME("old", "active", "1000") "]}"},
+					    END};
+	fake_kms_script(short_period);
+	SCOPED(ran_free)
+	ran_t r2 = RUN("volume", "list", "a/s", "--due", "--cryptoperiod", "90d", "-o", "json");
+	assert_ran(&r2);
+	assert_non_null(strstr(r2.out, "a/s/old"));
+}
+
 /* A name from the server becomes part of a path: it is held to the rule. */
 static void test_a_servers_bad_name_goes_nowhere(void **state)
 {
@@ -196,6 +233,7 @@ int main(void)
 		cmocka_unit_test(test_bad_answers),
 		cmocka_unit_test(test_nodes_of_all_services),
 		cmocka_unit_test(test_scopes),
+		cmocka_unit_test(test_overdue_volumes),
 		cmocka_unit_test(test_a_servers_bad_name_goes_nowhere),
 		cmocka_unit_test(test_audit_query),
 	};
