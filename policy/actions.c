@@ -49,6 +49,8 @@ static const policy_action_t actions[] = {
 	{"volume.read", "volume", NONE, "see one volume"},
 	{"volume.list", "volume", NONE, "list a service's volumes"},
 	{"volume.commit", "volume", NONE, "a node tells that the volume is formatted"},
+	{"volume.refused", "volume", NONE,
+	 "a node tells that it does not open what it found in the volume's place"},
 	{"volume.reformat", "volume", NONE, "a node formats the volume anew"},
 	{"volume.suspend", "volume", NONE, "stop releases of a volume"},
 	{"volume.resume", "volume", KEYS, "allow releases of a suspended volume again"},

@@ -388,6 +388,7 @@ kms_err_t op_volume_put(op_t *op);
 kms_err_t op_volume_get(op_t *op);
 kms_err_t op_volume_list(op_t *op);
 kms_err_t op_volume_commit(op_t *op);
+kms_err_t op_volume_refused(op_t *op);
 kms_err_t op_volume_reformat(op_t *op);
 kms_err_t op_volume_state(op_t *op);
 kms_err_t op_volume_assign(op_t *op);

@@ -36,6 +36,7 @@
 	X(OP_VOLUME_GET, "volume.read", 6003, 2)                                                             \
 	X(OP_VOLUME_LIST, "volume.list", 6003, 2)                                                            \
 	X(OP_VOLUME_COMMIT, "volume.commit", 6003, 3)                                                        \
+	X(OP_VOLUME_REFUSED, "volume.refused", 6003, 3)                                                      \
 	X(OP_VOLUME_REFORMAT, "volume.reformat", 6003, 3)                                                    \
 	X(OP_VOLUME_RELEASE, "key.release", 6003, 2)                                                         \
 	X(OP_VOLUME_SUSPEND, "volume.suspend", 3004, 3)                                                      \

@@ -47,6 +47,7 @@ static const op_row_t rows[OP_COUNT] = {
 	[OP_VOLUME_GET] = {op_volume_get, "volume", false, false, false, true, NULL},
 	[OP_VOLUME_LIST] = {op_volume_list, "volume", false, false, false, false, NULL},
 	[OP_VOLUME_COMMIT] = {op_volume_commit, "volume", true, false, true, true, NULL},
+	[OP_VOLUME_REFUSED] = {op_volume_refused, "volume", true, false, false, true, NULL},
 	[OP_VOLUME_REFORMAT] = {op_volume_reformat, "volume", true, false, true, true, NULL},
 	[OP_VOLUME_RELEASE] = {op_volume_release, "volume", true, false, false, true, NULL},
 	[OP_VOLUME_SUSPEND] = {op_volume_state, "volume", true, false, true, true, NULL},

@@ -254,6 +254,35 @@ kms_err_t op_volume_commit(op_t *op)
 	return answer_volume(op, 200);
 }
 
+/* --- its node does not open it --- */
+
+typedef struct refused_body {
+	char detail[TEXT_CAP];
+} refused_body_t;
+
+/* The device that the node found is not the volume, or its header was changed: whoever has the disk may be
+ * at work. The event is the alarm. */
+kms_err_t op_volume_refused(op_t *op)
+{
+	static const json_field_t fields[] = {
+		{"detail", JF_STRING, offsetof(refused_body_t, detail), TEXT_CAP, false}};
+	refused_body_t b = {""};
+	event_t e;
+	char uid[PATH3_CAP];
+	uint64_t index;
+	KMS_TRY(op_read(op, fields, 1, &b));
+	op_path3(op, uid);
+	op_event(op, &e);
+	e.resource_uid = uid;
+	e.resource_type = "volume";
+	e.severity_id = 5;
+	e.status_code = "refused-by-node";
+	e.status_detail = b.detail;
+	op->wrote = op->events_done = true;
+	KMS_TRY(log_append(op->core->audit, op->txn, &e, &index));
+	return op_answer(op, 200, json_object());
+}
+
 kms_err_t op_volume_reformat(op_t *op)
 {
 	SCOPED(secret_freep) secret_t *key = NULL;

@@ -1,6 +1,7 @@
 #include "node-agent/app/agent.h"
 
 #include "common/base/scope.h"
+#include "common/io/log.h"
 #include "node-agent/core/header.h"
 #include "node-agent/luks/luks.h"
 
@@ -138,4 +139,23 @@ int agent_fail(kms_err_t e, const diag_t *why)
 {
 	agent_say("%s", why->text[0] != '\0' ? why->text : kms_err_name(e));
 	return kms_err_exit(e);
+}
+
+void agent_plain(const char *from, char out[AGENT_DETAIL_CAP])
+{
+	size_t n = 0;
+	for (; from[n] != '\0' && n + 1 < AGENT_DETAIL_CAP; n++)
+		out[n] = from[n] >= 0x20 && from[n] < 0x7f ? from[n] : '?';
+	out[n] = '\0';
+}
+
+void agent_tell_refused(agent_t *a, const char *volume, kms_err_t e, const diag_t *reason)
+{
+	char detail[AGENT_DETAIL_CAP];
+	diag_t why = {""};
+	if (e != KMS_E_INTEGRITY)
+		return;
+	agent_plain(reason->text, detail);
+	if (kms_client_refused(a->kms, volume, detail, &why) != KMS_OK)
+		log_warn("%s: the KMS could not be told that it was refused: %s", volume, why.text);
 }

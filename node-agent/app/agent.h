@@ -40,6 +40,12 @@ KMS_MUST agent_device(const agent_t *a, const char *volume, const char *given, c
 /* Device names move from boot to boot: what udev found by UUID, when the device tried first was not there or
  * was another disk (`e`), and none was `given`. Whichever it is has to have the registered fingerprint. */
 bool agent_elsewhere(kms_err_t e, const char *given, const char *uuid, char out[AGENT_PATH_CAP]);
+/* What is sent is for people to read: plain characters, and not too many. */
+#define AGENT_DETAIL_CAP 201U
+void agent_plain(const char *from, char out[AGENT_DETAIL_CAP]);
+/* After an operation on the volume's device that ended with e: where it was refused (INTEGRITY), the KMS is
+ * told why, so that somebody looks at that disk. Best effort. */
+void agent_tell_refused(agent_t *a, const char *volume, kms_err_t e, const diag_t *reason);
 /* The path, made absolute; symbolic links (/dev/disk/by-id) stay, since they outlive a reboot. */
 KMS_MUST agent_absolute(const char *path, char out[AGENT_PATH_CAP], diag_t *why);
 

@@ -18,10 +18,10 @@ kms_err_t rotation_do(agent_t *a, const char *volume, const char *device, const 
 	KMS_TRY(records_lock(&a->state, volume, &lock, why));
 	const rotate_order_t order = {.volume = volume, .device = path, .maintenance = maintenance};
 	kms_err_t e = rotate_run(a->volumes, kms_client_port(a->kms), &order, out, why);
-	if (e == KMS_OK || records_get(a->records, volume, &record, &ignored) != KMS_OK)
-		return e;
-	if (agent_elsewhere(e, device, record.uuid, path))
+	if (e != KMS_OK && records_get(a->records, volume, &record, &ignored) == KMS_OK &&
+	    agent_elsewhere(e, device, record.uuid, path))
 		e = rotate_run(a->volumes, kms_client_port(a->kms), &order, out, why);
+	agent_tell_refused(a, volume, e, why);
 	return e;
 }
 

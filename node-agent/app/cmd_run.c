@@ -18,7 +18,6 @@
 
 #define DELAY_MOST_MS   10000U /* of what the server says */
 #define BACKOFF_MOST_MS 60000U
-#define DETAIL_MAX      200U
 
 typedef struct runner {
 	agent_t *agent;
@@ -103,15 +102,6 @@ static void renew_when_due(runner_t *r)
 
 /* --- tasks --- */
 
-/* What is sent is for people to read: plain characters, and not too many. */
-static void plain(const char *from, char out[DETAIL_MAX + 1])
-{
-	size_t n = 0;
-	for (; from[n] != '\0' && n < DETAIL_MAX; n++)
-		out[n] = from[n] >= 0x20 && from[n] < 0x7f ? from[n] : '?';
-	out[n] = '\0';
-}
-
 static kms_err_t rotate_task(runner_t *r, const kms_task_t *t, const char *volume, const char *name,
 			     diag_t *why)
 {
@@ -162,14 +152,14 @@ static bool to_report(kms_err_t e)
 static bool do_task(runner_t *r, const kms_task_t *t)
 {
 	diag_t why = {""};
-	char detail[DETAIL_MAX + 1];
+	char detail[AGENT_DETAIL_CAP];
 	kms_err_t e = run_task(r, t, &why);
 	if (e == KMS_OK)
 		return true;
 	log_error("%s/%s/%s: %s", t->volume.customer, t->volume.service, t->volume.name, why.text);
 	if (!to_report(e))
 		return false;
-	plain(why.text, detail);
+	agent_plain(why.text, detail);
 	e = kms_client_report(r->agent->kms, t, detail, &why);
 	if (e != KMS_OK)
 		log_warn("the failure could not be reported: %s", why.text);

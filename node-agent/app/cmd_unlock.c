@@ -53,7 +53,10 @@ static kms_err_t find_and_unlock(const unlocking_t *u, const kms_release_t *r, u
 	kms_err_t e = agent_device(u->agent, r->volume.name, given, device, why);
 	if (e == KMS_OK)
 		e = try_device(u, r, device, done, why);
-	return agent_elsewhere(e, given, r->luks_uuid, device) ? try_device(u, r, device, done, why) : e;
+	if (agent_elsewhere(e, given, r->luks_uuid, device))
+		e = try_device(u, r, device, done, why);
+	agent_tell_refused(u->agent, r->volume.name, e, why);
+	return e;
 }
 
 static void print_done(const char *volume, const unlock_done_t *done)

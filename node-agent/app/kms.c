@@ -290,6 +290,14 @@ kms_err_t kms_client_report(kms_client_t *k, const kms_task_t *task, const char 
 	return request(k, &c, &reply, why);
 }
 
+kms_err_t kms_client_refused(kms_client_t *k, const char *volume, const char *detail, diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = NULL;
+	SCOPED(client_reply_free) client_reply_t reply = {0};
+	KMS_TRY(json_build(&body, "{s:s}", "detail", detail));
+	return volume_call(k, "POST", volume, ":refused", body, &reply, why);
+}
+
 kms_err_t kms_client_renew(kms_client_t *k, span_t csr_pem, buf_t *cert_pem, diag_t *why)
 {
 	SCOPED(json_freep) json_t *body = NULL;

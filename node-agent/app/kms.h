@@ -45,6 +45,8 @@ void kms_tasks_clear(kms_tasks_t *t);
 KMS_MUST kms_client_tasks(kms_client_t *k, unsigned wait_s, kms_tasks_t *out, diag_t *why);
 /* Tells that a task failed; detail is for people. */
 KMS_MUST kms_client_report(kms_client_t *k, const kms_task_t *task, const char *detail, diag_t *why);
+/* Tells that what was found in the volume's place is not opened; detail is for people. */
+KMS_MUST kms_client_refused(kms_client_t *k, const char *volume, const char *detail, diag_t *why);
 /* Appends the new certificate's PEM. */
 KMS_MUST kms_client_renew(kms_client_t *k, span_t csr_pem, buf_t *cert_pem, diag_t *why);
 /* The server's own word: "ok", "sealed", … */

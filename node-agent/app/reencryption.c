@@ -153,6 +153,7 @@ kms_err_t reencryption_do(agent_t *a, const char *volume, const char *device, co
 		e = reencrypt_run(a->volumes, kms, &order, out, why);
 	spare_from_oom(false);
 	idle_class(false);
+	agent_tell_refused(a, volume, e, why);
 	return e;
 }
 

@@ -86,6 +86,7 @@ static const row_t rows[] = {
 	ALWAYS(OP_VOLUME_LIST, "d nnnn aaaaa an aa"),
 	ALWAYS(OP_VOLUME_PUT, "d annn adddd dn dd"),
 	ALWAYS(OP_VOLUME_COMMIT, "d annn ddddd dn dd"),
+	ALWAYS(OP_VOLUME_REFUSED, "d annn ddddd dn dd"),
 	ALWAYS(OP_VOLUME_REFORMAT, "d annn ddddd dn dd"),
 	ALWAYS(OP_VOLUME_SUSPEND, "d dnnn aaddd dn dd"),
 	KEYS(OP_VOLUME_RESUME, "d dnnn aaddd dn dd", "d dnnn hhddd dn dd", "d dnnn aaddd dn dd",

@@ -45,6 +45,7 @@ static const act_row_t rows[] = {
 	{"PUT", VOL, "volume.create", "volume", 3},
 	{"DELETE", VOL, "volume.delete", "volume", 3},
 	{"POST", VOL ":commit", "volume.commit", "volume", 3},
+	{"POST", VOL ":refused", "volume.refused", "volume", 3},
 	{"POST", VOL ":reformat", "volume.reformat", "volume", 3},
 	{"POST", VOL ":release", "key.release", "volume", 3},
 	{"POST", VOL ":suspend", "volume.suspend", "volume", 3},

@@ -66,6 +66,7 @@ static const row_t rows[] = {
 	{"volume.read", "volume", "nY...YYYnY..nYY"},
 	{"volume.list", "volume", "nn...YYYnY..nYY"},
 	{"volume.commit", "volume", "nY...nnnnn..nnn"},
+	{"volume.refused", "volume", "nY...nnnnn..nnn"},
 	{"volume.reformat", "volume", "nY...nnnnn..nnn"},
 	{"key.release", "volume", "nY...nnnnn..nnn"},
 	{"volume.suspend", "volume", "nn...YYnnn..nnn"},

@@ -53,6 +53,7 @@ static const row_t rows[OP_COUNT] = {
 	[OP_VOLUME_PUT] = {FOR_ADMINS, "{\"node\":\"n1\"}"},
 	[OP_VOLUME_GET] = {FOR_ADMINS, NULL},
 	[OP_VOLUME_LIST] = {FOR_ADMINS, NULL},
+	[OP_VOLUME_REFUSED] = {FOR_NODES, "{\"detail\":\"x\"}"},
 	[OP_VOLUME_COMMIT] = {FOR_NODES, "{\"luks_uuid\":\"" LUKS_UUID "\",\"fingerprint\":\"" FP_HEX
 					 "\",\"lineage\":1}"},
 	[OP_VOLUME_REFORMAT] = {FOR_NODES, "{}"},

@@ -40,6 +40,7 @@ static const row_t good[] = {
 	{"POST", V "/rotation:promote", 0, OP_ROTATION_PROMOTE, ""},
 	{"POST", V "/reencryption", 0, OP_REENCRYPTION_START, ""},
 	{"POST", V "/reencryption:progress", 0, OP_REENCRYPTION_PROGRESS, ""},
+	{"POST", V ":refused", 0, OP_VOLUME_REFUSED, ""},
 	{"POST", V "/reencryption:promote", 0, OP_REENCRYPTION_PROMOTE, ""},
 	{"POST", V "/reencryption:abort", 0, OP_REENCRYPTION_ABORT, ""},
 	{"POST", "/v1/node/tasks:report", 0, OP_NODE_REPORT, ""},
