@@ -476,6 +476,11 @@ bool volume_reencrypts(const volume_rec_t *v);
 /* As if none had been begun. */
 void volume_reencryption_drop(volume_rec_t *v);
 json_t *volume_reencryption_json(const volume_rec_t *v);
+/* former.c: whether the node may know a secret of the volume's that is live: it has it, or had it. */
+bool volume_seen_by(const volume_rec_t *v, const char *node);
+/* The volume leaves its node, which is noted. CONFLICT: no room. */
+KMS_MUST volume_leave(op_t *op);
+json_t *volume_former_json(const volume_rec_t *v);
 /* volumes.c */
 json_t *volume_json(const path3_t *path, const volume_rec_t *v);
 KMS_MUST volume_save(op_t *op);

@@ -77,6 +77,8 @@ static kms_err_t find_one(op_t *op, const maint_rec_t *m, const volume_rec_t *v,
 {
 	if ((v->state != VOLUME_ACTIVE && v->state != VOLUME_SUSPENDED) || !maint_names_node(m, v->node))
 		return KMS_OK;
+	if (m->seen_by[0] != '\0' && !volume_seen_by(v, m->seen_by))
+		return KMS_OK;
 	KMS_TRY(look_at(op, v, f));
 	return found_add(l, f);
 }
@@ -103,6 +105,16 @@ static kms_err_t find_volumes(op_t *op, const maint_rec_t *m, const char *prefix
 	return e == KMS_OK || e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
 
+/* A name that is none would select nothing, and look as if all were done. */
+static kms_err_t check_seen_by(op_t *op, const maint_rec_t *m)
+{
+	node_rec_t node;
+	char key[PATH3_CAP];
+	(void)snprintf(key, sizeof key, "%s/%s/%s", m->customer, m->service, m->seen_by);
+	kms_err_t e = record_get_node(op->txn, op->mac, key, &node);
+	return e == KMS_E_NOTFOUND ? op_conflict(op, "seen_by: there is no node %s.", key) : e;
+}
+
 static kms_err_t find_scope(op_t *op, const maint_rec_t *m, found_list_t *l)
 {
 	tenant_rec_t tenant;
@@ -113,6 +125,8 @@ static kms_err_t find_scope(op_t *op, const maint_rec_t *m, found_list_t *l)
 		KMS_TRY(record_get_service(op->txn, op->mac, prefix, &tenant));
 		(void)snprintf(prefix, sizeof prefix, "%s/%s/", m->customer, m->service);
 	}
+	if (m->seen_by[0] != '\0')
+		KMS_TRY(check_seen_by(op, m));
 	return find_volumes(op, m, prefix, l);
 }
 

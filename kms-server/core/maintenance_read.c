@@ -9,7 +9,7 @@
 #define MAX_AHEAD_MS     (INT64_C(90) * 24 * 3600 * 1000)
 
 typedef struct create_body {
-	char customer[NAME_CAP], service[NAME_CAP];
+	char customer[NAME_CAP], service[NAME_CAP], seen_by[NAME_CAP];
 	char action[16];
 	char ticket[128];
 	int64_t window_s, wave, wave_percent, max_failures, gate_s, gate_failures, start_ms;
@@ -126,6 +126,8 @@ static kms_err_t check(op_t *op, const create_body_t *b)
 		return refuse(
 			op,
 			"wave and wave_percent exclude each other: a number of volumes, or a part of them.");
+	if (b->seen_by[0] != '\0' && b->service[0] == '\0')
+		return refuse(op, "seen_by is a node of one service: name it.");
 	if (b->start_ms > op->now_ms + MAX_AHEAD_MS)
 		return refuse(op, "start_ms is more than 90 days ahead.");
 	return KMS_OK;
@@ -150,7 +152,8 @@ static kms_err_t read_fields(op_t *op, create_body_t *b)
 		{"start_ms", I64(start_ms)},
 		{"hours", JF_RAW, offsetof(create_body_t, hours), 0, true},
 		{"nodes", JF_RAW, offsetof(create_body_t, nodes), 0, true},
-		{"compromised", JF_BOOL, offsetof(create_body_t, compromised), 0, true}};
+		{"compromised", JF_BOOL, offsetof(create_body_t, compromised), 0, true},
+		{"seen_by", JF_NAME, offsetof(create_body_t, seen_by), 0, true}};
 	*b = (create_body_t){.action = "rotate", .window_s = DEFAULT_WINDOW_S, .gate_failures = -1};
 	KMS_TRY(op_read(op, fields, sizeof fields / sizeof *fields, b));
 	return check(op, b);
@@ -183,6 +186,7 @@ kms_err_t maint_read_body(op_t *op, maint_rec_t *m)
 	KMS_TRY(read_nodes(op, b.nodes, m));
 	memcpy(m->customer, b.customer, NAME_CAP);
 	memcpy(m->service, b.service, NAME_CAP);
+	memcpy(m->seen_by, b.seen_by, NAME_CAP);
 	(void)snprintf(m->ticket, sizeof m->ticket, "%s", b.ticket);
 	return KMS_OK;
 }
@@ -237,13 +241,14 @@ json_t *maint_json(const char *id, const maint_rec_t *m, int64_t now_ms)
 		"service", service, "action", m->reencrypt ? "reencrypt" : "rotate", "compromised",
 		m->compromised ? 1 : 0, "state", over ? "closed" : maint_state_name(m->state), "opened_by",
 		m->opened_by, "ticket", m->ticket, "nodes", nodes_json(m), "hours", hours_json(m));
-	json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "created_ms",
-				 (json_int_t)m->created_ms, "start_ms", (json_int_t)m->start_ms, "opened_ms",
-				 (json_int_t)m->opened_ms, "until_ms", (json_int_t)m->until_ms, "wave",
-				 (json_int_t)m->wave, "wave_percent", (json_int_t)m->wave_percent, "waves",
-				 (json_int_t)m->waves, "current_wave", (json_int_t)m->current_wave,
+	json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+				 "created_ms", (json_int_t)m->created_ms, "start_ms", (json_int_t)m->start_ms,
+				 "opened_ms", (json_int_t)m->opened_ms, "until_ms", (json_int_t)m->until_ms,
+				 "wave", (json_int_t)m->wave, "wave_percent", (json_int_t)m->wave_percent,
+				 "waves", (json_int_t)m->waves, "current_wave", (json_int_t)m->current_wave,
 				 "max_failures", (json_int_t)m->max_failures, "gate_s", (json_int_t)m->gate_s,
-				 "gate_failures", gate_json(m), "counts", counts_json(m));
+				 "gate_failures", gate_json(m), "counts", counts_json(m), "seen_by",
+				 m->seen_by[0] != '\0' ? json_string(m->seen_by) : json_null());
 	if (j == NULL || more == NULL || json_object_update_new(j, more) != 0) {
 		json_decref(j);
 		return NULL;

@@ -148,6 +148,26 @@ static void decode_reencryption(reader_t *r, volume_reencryption_t *e)
 	reader_lp_str(r, e->maintenance, sizeof e->maintenance);
 }
 
+static void encode_former(buf_t *b, const volume_former_t *f)
+{
+	buf_lp_str(b, f->node);
+	buf_u32(b, f->generation);
+	buf_u32(b, f->lineage);
+	buf_u32(b, f->version);
+	put_ms(b, f->left_ms);
+	buf_lp_str(b, f->luks_uuid);
+}
+
+static void decode_former(reader_t *r, volume_former_t *f)
+{
+	reader_lp_str(r, f->node, sizeof f->node);
+	f->generation = reader_u32(r);
+	f->lineage = reader_u32(r);
+	f->version = reader_u32(r);
+	f->left_ms = read_ms(r);
+	reader_lp_str(r, f->luks_uuid, sizeof f->luks_uuid);
+}
+
 static void encode_volume(buf_t *b, const void *rec)
 {
 	const volume_rec_t *v = rec;
@@ -177,6 +197,9 @@ static void encode_volume(buf_t *b, const void *rec)
 		encode_secret(b, &v->secrets[i]);
 	encode_reencryption(b, &v->reencryption);
 	put_ms(b, v->reencrypted_ms);
+	buf_u8(b, (uint8_t)v->n_former);
+	for (size_t i = 0; i < v->n_former; i++)
+		encode_former(b, &v->former[i]);
 }
 
 static void decode_volume(reader_t *r, void *rec)
@@ -208,6 +231,9 @@ static void decode_volume(reader_t *r, void *rec)
 		decode_secret(r, &v->secrets[i]);
 	decode_reencryption(r, &v->reencryption);
 	v->reencrypted_ms = read_ms(r);
+	v->n_former = read_count(r, VOLUME_FORMER_MAX);
+	for (size_t i = 0; i < v->n_former; i++)
+		decode_former(r, &v->former[i]);
 }
 
 static void encode_maint(buf_t *b, const void *rec)
@@ -251,6 +277,7 @@ static void encode_maint(buf_t *b, const void *rec)
 	buf_u8(b, (uint8_t)m->n_nodes);
 	for (size_t i = 0; i < m->n_nodes; i++)
 		buf_lp_str(b, m->nodes[i]);
+	buf_lp_str(b, m->seen_by);
 }
 
 static void decode_maint(reader_t *r, void *rec)
@@ -294,6 +321,7 @@ static void decode_maint(reader_t *r, void *rec)
 	m->n_nodes = read_count(r, MAINT_NODES_MAX);
 	for (size_t i = 0; i < m->n_nodes; i++)
 		reader_lp_str(r, m->nodes[i], NAME_CAP);
+	reader_lp_str(r, m->seen_by, sizeof m->seen_by);
 }
 
 static void encode_task(buf_t *b, const void *rec)

@@ -24,6 +24,7 @@
 #define KEY_TEXT_CAP            320U /* the longest resource as text */
 #define VOLUME_SECRETS_MAX      40U
 #define VOLUME_FINGERPRINTS_MAX 16U
+#define VOLUME_FORMER_MAX       16U
 
 /* A key of the hierarchy, under its parent. */
 typedef struct wrapped_key {
@@ -145,6 +146,16 @@ typedef struct volume_reencryption {
 	char maintenance[MAINT_ID_CAP];
 } volume_reencryption_t;
 
+/* A node that the volume was bound to: it may have kept every secret up to this version. */
+typedef struct volume_former {
+	char node[NAME_CAP];
+	uint32_t generation; /* of that node */
+	uint32_t lineage;    /* of the volume, when it left */
+	uint32_t version;    /* 0: nothing was released */
+	int64_t left_ms;
+	char luks_uuid[LUKS_UUID_CAP]; /* of what its disk holds */
+} volume_former_t;
+
 typedef struct volume_rec {
 	volume_state_t state;
 	volume_state_t state_before; /* what :resume and :restore go back to */
@@ -164,6 +175,8 @@ typedef struct volume_rec {
 	volume_secret_t secrets[VOLUME_SECRETS_MAX]; /* oldest first */
 	volume_reencryption_t reencryption;
 	int64_t reencrypted_ms;
+	size_t n_former;
+	volume_former_t former[VOLUME_FORMER_MAX]; /* one a name */
 } volume_rec_t;
 
 typedef enum maint_state {
@@ -203,6 +216,8 @@ typedef struct maint_rec {
 	hours_t hours;
 	size_t n_nodes;                        /* 0: all nodes */
 	char nodes[MAINT_NODES_MAX][NAME_CAP]; /* names, or the beginning of some and a "*" */
+	/* "": all; else a node of the service: volumes of which it may know a secret that is live */
+	char seen_by[NAME_CAP];
 } maint_rec_t;
 
 typedef enum task_state { TASK_TODO = 1, TASK_RUNNING, TASK_DONE, TASK_FAILED, TASK_SKIPPED } task_state_t;

@@ -53,15 +53,15 @@ json_t *volume_json(const path3_t *path, const volume_rec_t *v)
 {
 	char text[PATH3_CAP];
 	path3_format(path, text);
-	return json_pack("{s:s, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}",
-			 "volume", text, "node", v->node, "generation", (json_int_t)v->generation, "state",
-			 volume_state_name(v->state), "lineage", (json_int_t)v->lineage, "luks_uuid",
-			 text_or_null(v->luks_uuid), "fingerprints", fingerprints_json(v), "secrets",
-			 secrets_json(v), "rotation", rotation_json(v), "reencryption",
-			 volume_reencryption_json(v), "last_released_ms", op_time_json(v->last_released_ms),
-			 "rotated_ms", op_time_json(v->rotated_ms), "reencrypted_ms",
-			 op_time_json(v->reencrypted_ms), "created_ms", (json_int_t)v->created_ms,
-			 "destroy_after_ms", op_time_json(v->destroy_after_ms));
+	return json_pack(
+		"{s:s, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "volume",
+		text, "node", v->node, "generation", (json_int_t)v->generation, "state",
+		volume_state_name(v->state), "lineage", (json_int_t)v->lineage, "luks_uuid",
+		text_or_null(v->luks_uuid), "fingerprints", fingerprints_json(v), "secrets", secrets_json(v),
+		"rotation", rotation_json(v), "reencryption", volume_reencryption_json(v), "last_released_ms",
+		op_time_json(v->last_released_ms), "rotated_ms", op_time_json(v->rotated_ms),
+		"reencrypted_ms", op_time_json(v->reencrypted_ms), "created_ms", (json_int_t)v->created_ms,
+		"destroy_after_ms", op_time_json(v->destroy_after_ms), "former_nodes", volume_former_json(v));
 }
 
 kms_err_t volume_save(op_t *op)
@@ -341,6 +341,8 @@ kms_err_t op_volume_assign(op_t *op)
 	KMS_TRY(read_node(op, &b, &generation));
 	if (op->volume.state == VOLUME_DESTROYED)
 		return op_conflict(op, "The volume is destroyed.");
+	if (strcmp(op->volume.node, b.node) != 0 || op->volume.generation != generation)
+		KMS_TRY(volume_leave(op));
 	if (strcmp(op->volume.node, b.node) != 0) {
 		op->wrote = true;
 		KMS_TRY(bind(op, op->volume.node, false));

@@ -158,14 +158,13 @@ kms_err_t act_of(const char *method, const char *path, act_t *out)
 
 /* --- as a statement --- */
 
-static kms_err_t who_calls(const cli_t *c, x509_identity_t *id, diag_t *why)
+kms_err_t act_who_calls(const cli_t *c, x509_identity_t *id, diag_t *why)
 {
 	SCOPED(buf_free) buf_t pem = BUF_INIT;
 	const char *file = conf_setting_text(c->conf, "cert");
 	if (file == NULL)
-		return diag_fail(
-			why, KMS_E_INVALID,
-			"--output-policy names you in the statement: your certificate is not set (--cert)");
+		return diag_fail(why, KMS_E_INVALID,
+				 "who you are is not known: your certificate is not set (--cert)");
 	kms_err_t e = file_read(file, CERT_LIMIT, &pem, why);
 	if (e == KMS_OK)
 		e = x509_read_identity(buf_span(&pem), id, why);
@@ -185,7 +184,7 @@ kms_err_t act_print_statement(cli_t *c, const act_t *act, diag_t *why)
 	SCOPED(json_freep) json_t *statement = NULL;
 	x509_identity_t id = {.kind = X509_OPERATOR};
 	char name[NAME_CAP], principal[PATH3_CAP + 16], resource[CLI_PATH_CAP + 32], node[PATH3_CAP];
-	KMS_TRY(who_calls(c, &id, why));
+	KMS_TRY(act_who_calls(c, &id, why));
 	if (id.kind == X509_NODE)
 		path3_format(&id.node, node);
 	(void)snprintf(principal, sizeof principal, "%s:%s", id.kind == X509_NODE ? "node" : "operator",

@@ -3,6 +3,7 @@
 #ifndef CLAVIGER_TOOLS_KMSCTL_ACT_H
 #define CLAVIGER_TOOLS_KMSCTL_ACT_H
 
+#include "common/crypto/x509.h"
 #include "tools/kmsctl/cli.h"
 
 typedef struct act {
@@ -21,6 +22,9 @@ const act_row_t *act_rows(size_t *n);
 
 /* path may have a query. NOTFOUND: no route of the server's. */
 KMS_MUST act_of(const char *method, const char *path, act_t *out);
+
+/* Who the certificate of the settings names. INVALID. */
+KMS_MUST act_who_calls(const cli_t *c, x509_identity_t *id, diag_t *why);
 
 /* --output-policy: the statement that would allow the request, for who calls, on the command's output. */
 KMS_MUST act_print_statement(cli_t *c, const act_t *act, diag_t *why);

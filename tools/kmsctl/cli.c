@@ -141,9 +141,9 @@ static kms_err_t call(cli_t *c, const char *method, const char *path, const json
 	SCOPED(buf_free) buf_t text = BUF_INIT;
 	char grant[64] = "";
 	bool write = strcmp(method, "GET") != 0;
-	if (write && conf_setting_text(c->conf, "grant") != NULL)
-		(void)snprintf(grant, sizeof grant, "Claviger-Grant: %s",
-			       conf_setting_text(c->conf, "grant"));
+	const char *id = c->grant != NULL ? c->grant : conf_setting_text(c->conf, "grant");
+	if (write && id != NULL)
+		(void)snprintf(grant, sizeof grant, "Claviger-Grant: %.39s", id);
 	if (write && body == NULL)
 		buf_str(&text, "{}");
 	else if (write && json_write(body, &text) != KMS_OK)

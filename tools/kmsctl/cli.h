@@ -34,6 +34,7 @@ typedef struct cli {
 	/* --output-policy or --request-grant have told or asked instead of acting: the command is over, and
 	 * its error no failure */
 	bool ended;
+	const char *grant;    /* act under this one, instead of the setting's; borrowed; or NULL */
 	char idempotency[33]; /* one for all writes of this invocation: it is scoped to route and body anyway
 			       */
 } cli_t;

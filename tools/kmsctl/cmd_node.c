@@ -1,5 +1,6 @@
 #include "common/base/scope.h"
 #include "tools/kmsctl/args.h"
+#include "tools/kmsctl/cmd_node_replace.h"
 #include "tools/kmsctl/invitation.h"
 #include "tools/kmsctl/scope.h"
 
@@ -106,6 +107,8 @@ static const command_t commands[] = {
 	{"show", "CUSTOMER/SERVICE/NODE", "one node", 1, 1, NULL, 0, show},
 	{"revoke", "CUSTOMER/SERVICE/NODE", "end a node's certificate for good", 1, 1, NULL, 0, revoke_node},
 	{"suspend", "CUSTOMER/SERVICE/NODE", "refuse a node until it is resumed", 1, 1, NULL, 0, suspend},
+	{"replace", "C/S/OLD C/S/NEW", "put another node in a node's place, step by step; may be repeated", 2,
+	 2, node_replace_flags, NODE_REPLACE_FLAGS, node_replace},
 	{"resume", "CUSTOMER/SERVICE/NODE", "let a suspended node act again", 1, 1, NULL, 0, resume},
 };
 const noun_t noun_node = {"node", "machines that open volumes", commands, COUNT(commands)};

@@ -591,6 +591,38 @@ static void test_nodes(void **state)
 	assert_event(w->f, &id, "open", (int[]){4, 0, 0, 0});
 }
 
+/* What a node has or had, for as long as a secret of then is live. */
+static void test_seen_by(void **state)
+{
+	world_t *w = *state;
+	fixture_refused(
+		w->f, 400, "bad-request",
+		&(ask_t){.op = OP_MAINT_CREATE, .body = "{\"customer\":\"acme\",\"seen_by\":\"n0\"}"});
+	fixture_refused(
+		w->f, 409, "conflict",
+		&(ask_t){.op = OP_MAINT_CREATE,
+			 .body = "{\"customer\":\"acme\",\"service\":\"db\",\"seen_by\":\"nosuch\"}"});
+	event_id_t id = create(w->f, ",\"service\":\"db\",\"seen_by\":\"n0\"");
+	assert_event(w->f, &id, "open", (int[]){1, 0, 0, 0});
+	assert_at(w, &id, "volumes.0.volume", "acme/db/v0", 0);
+	fixture_must(w->f, 200,
+		     &(ask_t){.op = OP_VOLUME_ASSIGN, .path = "acme/db/v0", .body = "{\"node\":\"n1\"}"});
+	id = create(w->f, ",\"service\":\"db\",\"seen_by\":\"n0\"");
+	assert_event(w->f, &id, "open", (int[]){1, 0, 0, 0});
+	assert_at(w, &id, "seen_by", "n0", 0);
+	assert_at(w, &id, "volumes.0.node", "n1", 0);
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_REFORMAT, .who = &w->node[1], .path = "acme/db/v0"});
+	fixture_must(
+		w->f, 200,
+		&(ask_t){.op = OP_VOLUME_COMMIT,
+			 .who = &w->node[1],
+			 .path = "acme/db/v0",
+			 .body = "{\"luks_uuid\":\"01234567-89ab-cdef-0123-456789abcdef\",\"fingerprint\":"
+				 "\"" FP_HEX "\",\"lineage\":2}"});
+	id = create(w->f, ",\"service\":\"db\",\"seen_by\":\"n0\"");
+	assert_event(w->f, &id, "closed", (int[]){0, 0, 0, 0});
+}
+
 static void test_plan(void **state)
 {
 	world_t *w = *state;
@@ -692,6 +724,7 @@ int main(void)
 		T(test_hours),
 		T(test_pause_and_abort),
 		T(test_nodes),
+		T(test_seen_by),
 		T(test_plan),
 		T(test_compromised),
 		T(test_a_foreign_event_is_not_touched),

@@ -117,7 +117,10 @@ static void sample_volume(any_rec_t *r)
 			    .n_fingerprints = VOLUME_FINGERPRINTS_MAX,
 			    .n_secrets = VOLUME_SECRETS_MAX,
 			    .reencryption = {REENC_DONE, 6, 7, 8, UINT64_MAX, {9}, "m-8899aabbccddeeff"},
-			    .reencrypted_ms = 10};
+			    .reencrypted_ms = 10,
+			    .n_former = VOLUME_FORMER_MAX};
+	for (uint32_t i = 0; i < VOLUME_FORMER_MAX; i++)
+		v->former[i] = (volume_former_t){"n0", i, 2, 40, 11, "01234567-89ab-cdef-0123-456789abcdef"};
 	for (uint32_t i = 0; i < VOLUME_FINGERPRINTS_MAX; i++)
 		v->fingerprints[i] = (volume_fingerprint_t){FP_FORMER, i + 1, {(uint8_t)i}};
 	for (uint32_t i = 0; i < VOLUME_SECRETS_MAX; i++)
@@ -158,7 +161,8 @@ static void sample_maint(any_rec_t *r)
 				 .away = 22,
 				 .has_hours = true,
 				 .hours = {0x1f, 1320, 300, -90},
-				 .n_nodes = MAINT_NODES_MAX};
+				 .n_nodes = MAINT_NODES_MAX,
+				 .seen_by = "n0"};
 	for (size_t i = 0; i < MAINT_NODES_MAX; i++)
 		(void)snprintf(r->maint.nodes[i], NAME_CAP, "n%zu-*", i);
 }
@@ -346,6 +350,13 @@ static void test_fields_come_back(void **state)
 	assert_int_equal(out.volume.reencryption.nonce[0], 9);
 	assert_string_equal(out.volume.reencryption.maintenance, "m-8899aabbccddeeff");
 	assert_int_equal(out.volume.reencrypted_ms, 10);
+	assert_int_equal(out.volume.n_former, VOLUME_FORMER_MAX);
+	assert_string_equal(out.volume.former[15].node, "n0");
+	assert_int_equal(out.volume.former[15].generation, 15);
+	assert_int_equal(out.volume.former[15].lineage, 2);
+	assert_int_equal(out.volume.former[15].version, 40);
+	assert_int_equal(out.volume.former[15].left_ms, 11);
+	assert_string_equal(out.volume.former[15].luks_uuid, in.volume.luks_uuid);
 	sample_node(&in);
 	MUST(record_put_node(w->t, w->mac, KEY, &in.node));
 	MUST(record_get_node(w->t, w->mac, KEY, &out.node));
@@ -362,6 +373,7 @@ static void test_fields_come_back(void **state)
 	assert_int_equal(out.maint.away, 22);
 	assert_memory_equal(&out.maint.hours, &in.maint.hours, sizeof in.maint.hours);
 	assert_string_equal(out.maint.nodes[MAINT_NODES_MAX - 1], "n63-*");
+	assert_string_equal(out.maint.seen_by, "n0");
 }
 
 static void expect(const kind_t *k, const secret_t *mac, const char *key, span_t value, kms_err_t want,
@@ -474,10 +486,10 @@ static void test_counts_are_held_under_the_arrays(void **state)
 	span_t v = {0};
 	MUST(store_get(w->t, STORE_VOLUMES, span_str(KEY), &v));
 	buf_bytes(&b, v);
-	/* two counts of nothing and the state stand before the rest of the re-encryption, which ends the
-	 * fields */
+	/* two counts of nothing and the state stand before the rest of the re-encryption; behind it are a
+	 * time and the last count */
 	static const uint8_t mosts[] = {VOLUME_FINGERPRINTS_MAX, VOLUME_SECRETS_MAX, REENC_DONE};
-	const size_t rest = 4 * 8 + 32 + sizeof(uint16_t) + 8;
+	const size_t rest = 4 * 8 + 32 + sizeof(uint16_t) + 8 + 1;
 	size_t counts = b.n - SHA256_LEN - rest - COUNT(mosts);
 	for (size_t i = 0; i < COUNT(mosts); i++) {
 		uint8_t most = mosts[i];
@@ -486,6 +498,9 @@ static void test_counts_are_held_under_the_arrays(void **state)
 		expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "more than the array holds", i);
 		b.p[counts + i] = 0;
 	}
+	b.p[b.n - SHA256_LEN - 1] = VOLUME_FORMER_MAX + 1;
+	close_again(w, k, &b);
+	expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "more former nodes than the array holds", 0);
 }
 
 static void test_names_of_states(void **state)

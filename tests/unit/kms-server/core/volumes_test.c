@@ -290,6 +290,51 @@ static void test_assign_moves_the_index_too(void **state)
 	answer_free(&a);
 }
 
+/* Who had it may know its secret, until that is dead. */
+static void test_former_nodes(void **state)
+{
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	caller_t n2 = make_node(f, "acme/db/n2");
+	const ask_t read = {.op = OP_VOLUME_GET, .path = "acme/db/v1"};
+	const ask_t to_n2 = {.op = OP_VOLUME_ASSIGN, .path = "acme/db/v1", .body = "{\"node\":\"n2\"}"};
+	answer_t a = fixture_expect(f, 200, &read);
+	assert_int_equal(json_array_size(json_at(a.json, "former_nodes")), 0);
+	answer_free(&a);
+	fixture_must(f, 200, &to_n2);
+	fixture_must(f, 200, &to_n2); /* where it is already: nobody has left */
+	a = fixture_expect(f, 200, &read);
+	assert_int_equal(json_array_size(json_at(a.json, "former_nodes")), 1);
+	assert_string_equal(text_at(a.json, "former_nodes.0.node"), "n1");
+	assert_int_equal(number_at(a.json, "former_nodes.0.version"), 1);
+	assert_true(json_is_true(json_at(a.json, "former_nodes.0.live")));
+	assert_int_equal(strlen(text_at(a.json, "former_nodes.0.luks_uuid")), 36);
+	answer_free(&a);
+	fixture_must(f, 200, &(ask_t){.op = OP_VOLUME_REFORMAT, .who = &n2, .path = "acme/db/v1"});
+	a = fixture_expect(f, 200, &read);
+	assert_true(json_is_false(json_at(a.json, "former_nodes.0.live")));
+	assert_int_equal(number_at(a.json, "former_nodes.0.lineage"), 1);
+	answer_free(&a);
+}
+
+/* Nobody who may know a live secret is forgotten for want of room. */
+static void test_former_nodes_are_not_forgotten(void **state)
+{
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	char path[32], body[32];
+	for (unsigned i = 0; i <= VOLUME_FORMER_MAX; i++) {
+		(void)snprintf(path, sizeof path, "acme/db/m%u", i);
+		(void)make_node(f, path);
+		(void)snprintf(body, sizeof body, "{\"node\":\"m%u\"}", i);
+		const ask_t move = {.op = OP_VOLUME_ASSIGN, .path = "acme/db/v1", .body = body};
+		if (i < VOLUME_FORMER_MAX)
+			fixture_must(f, 200, &move);
+		else
+			fixture_refused(f, 409, "conflict", &move);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -302,6 +347,8 @@ int main(void)
 		T(test_states),
 		T(test_destroyed_stays_destroyed),
 		T(test_assign_moves_the_index_too),
+		T(test_former_nodes),
+		T(test_former_nodes_are_not_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
