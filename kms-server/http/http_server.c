@@ -147,6 +147,8 @@ static kms_err_t secret_cstr(const secret_t *in, secret_t **out)
 	return KMS_OK;
 }
 
+#define CLOSING 64U /* connections of which libmicrohttpd has not counted the end yet */
+
 #define OPTION(name, value, pointer)                                                                         \
 	{                                                                                                    \
 		MHD_OPTION_##name, (intptr_t)(value), (void *)(uintptr_t)(pointer)                           \
@@ -160,8 +162,10 @@ static struct MHD_Daemon *start_daemon(const http_options_t *o, http_server_t *s
 		OPTION(THREAD_POOL_SIZE, o->threads, NULL),
 		OPTION(THREAD_STACK_SIZE, STACK_BYTES, NULL),
 		OPTION(CONNECTION_MEMORY_LIMIT, CONN_BYTES, NULL),
-		/* the pool divides the limit; each part gets one more so that ours is the one that counts */
-		OPTION(CONNECTION_LIMIT, o->max_connections + o->threads, NULL),
+		/* The pool divides the limit, and a thread that is given more than its share from outside
+		 * hangs with the daemon's lock held (0.9.75). Ours is the limit that counts: each thread
+		 * could bear all of that, and what is just being closed. */
+		OPTION(CONNECTION_LIMIT, (o->max_connections + CLOSING) * o->threads, NULL),
 		OPTION(CONNECTION_TIMEOUT, 0, NULL), /* conns.h has deadlines */
 		OPTION(STRICT_FOR_CLIENT, 1, NULL),
 		OPTION(HTTPS_MEM_KEY, 0, key),

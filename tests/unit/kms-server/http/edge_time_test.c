@@ -225,6 +225,27 @@ static void test_silent_make_room(void **state)
 	edge_stop(f);
 }
 
+#define BURST 63
+
+/* As many as are allowed within an instant, however libmicrohttpd spreads them over its threads: a thread
+ * that got more than its share would hang with all its connections. */
+static void test_a_burst_up_to_the_limit(void **state)
+{
+	edge_fixture_t *f = *state;
+	edge_start(f, &(http_options_t){.max_connections = 64, .threads = 2});
+	tls_answer_t a;
+	int burst[BURST];
+	for (int round = 0; round < 5; round++) {
+		for (size_t i = 0; i < BURST; i++)
+			burst[i] = tcp_open(f->port);
+		edge_ask(f, &f->ours.node, LIST, &a);
+		assert_int_equal(a.status, 200);
+		for (size_t i = 0; i < BURST; i++)
+			(void)close(burst[i]);
+	}
+	edge_stop(f);
+}
+
 static void test_idle_ends(void **state)
 {
 	edge_fixture_t *f = *state;
@@ -394,6 +415,7 @@ int main(void)
 		cmocka_unit_test(test_client_vanishes_while_waiting),
 		cmocka_unit_test(test_idle_make_room),
 		cmocka_unit_test(test_silent_make_room),
+		cmocka_unit_test(test_a_burst_up_to_the_limit),
 		cmocka_unit_test(test_idle_ends),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_stop_under_load),
