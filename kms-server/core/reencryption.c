@@ -89,6 +89,8 @@ static void tell(op_t *op, const char *text)
 
 typedef struct start_body {
 	uint8_t fingerprint[FINGERPRINT_LEN];
+	uint32_t version;              /* optional */
+	uint8_t from[FINGERPRINT_LEN]; /* optional */
 	char maintenance[MAINT_ID_CAP];
 } start_body_t;
 
@@ -96,9 +98,11 @@ static kms_err_t read_start(op_t *op, start_body_t *b)
 {
 	static const json_field_t fields[] = {
 		{"fingerprint", JF_HEX32, offsetof(start_body_t, fingerprint), 0, false},
+		{"version", JF_U32, offsetof(start_body_t, version), 0, true},
+		{"from", JF_HEX32, offsetof(start_body_t, from), 0, true},
 		{"maintenance", JF_STRING, offsetof(start_body_t, maintenance), MAINT_ID_CAP, true}};
 	*b = (start_body_t){.maintenance = ""};
-	KMS_TRY(op_read(op, fields, 2, b));
+	KMS_TRY(op_read(op, fields, 4, b));
 	if (b->maintenance[0] != '\0' && !name_valid(span_str(b->maintenance)))
 		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
 				 "maintenance is not the id of a maintenance event.");
@@ -117,6 +121,23 @@ static kms_err_t must_be_new(op_t *op, const start_body_t *b)
 					 "new one.",
 					 f->state == FP_ACTIVE ? "present" : "former");
 	}
+	return KMS_OK;
+}
+
+/* A registration of a run that is over, which comes late, would stand in the way of the next rotation, and
+ * nobody would go on with it. Every whole run since then has left another secret or another volume key. */
+static kms_err_t must_be_of_now(op_t *op, const start_body_t *b)
+{
+	const volume_secret_t *active = volume_secret_in(&op->volume, SECRET_ACTIVE);
+	const volume_fingerprint_t *present = volume_fingerprint_active(&op->volume);
+	if (active == NULL || present == NULL)
+		return KMS_E_INTEGRITY;
+	if ((json_object_get(op->body, "version") != NULL && b->version != active->version) ||
+	    (json_object_get(op->body, "from") != NULL &&
+	     !ct_equal(present->value, b->from, FINGERPRINT_LEN)))
+		return op_conflict(
+			op, "The volume's secret or its key is another one than this re-encryption was "
+			    "to begin with: look again.");
 	return KMS_OK;
 }
 
@@ -179,8 +200,7 @@ kms_err_t op_reencryption_start(op_t *op)
 	KMS_TRY(must_be_active(op));
 	if (op->volume.rotation_version != 0)
 		return op_conflict(op, "A rotation of the volume is under way: finish or abort it first.");
-	if (volume_fingerprint_active(&op->volume) == NULL)
-		return KMS_E_INTEGRITY;
+	KMS_TRY(must_be_of_now(op, &b));
 	KMS_TRY(must_be_new(op, &b));
 	KMS_TRY(volume_reencrypts(&op->volume) ? go_on(op, &b) : enter(op, &b));
 	correlate(op);

@@ -6,6 +6,9 @@
  *   promote  n active, n+1 pending       n active-previous, n+1 active    200
  *   retire   n active-previous, n+1 …    n deactivated, n+1 active        200
  *   abort    n active, n+1 pending       n active, n+1 destroyed          200
+ *
+ * promote, retire, and abort by a node name the version that they mean: one that comes late does nothing to a
+ * later rotation.
  */
 #include "kms-server/core/internal.h"
 
@@ -205,12 +208,19 @@ kms_err_t op_rotation_retire(op_t *op)
 				   "deactivated", (json_int_t)b.version));
 }
 
+typedef struct abort_body {
+	uint32_t version; /* optional: people mean whatever is pending */
+} abort_body_t;
+
 kms_err_t op_rotation_abort(op_t *op)
 {
+	static const json_field_t fields[] = {{"version", JF_U32, offsetof(abort_body_t, version), 0, true}};
 	volume_rec_t *v = &op->volume;
-	KMS_TRY(op_read(op, NULL, 0, NULL));
+	abort_body_t b = {0};
+	KMS_TRY(op_read(op, fields, 1, &b));
+	bool other = json_object_get(op->body, "version") != NULL && b.version != v->rotation_version;
 	(void)snprintf(op->correlation, sizeof op->correlation, "%s", v->rotation_maintenance);
-	if (v->rotation_version != 0) {
+	if (v->rotation_version != 0 && !other) {
 		volume_secret_t *s = volume_secret_version(v, v->rotation_version);
 		if (s == NULL)
 			return KMS_E_INTEGRITY;

@@ -198,24 +198,27 @@ static kms_err_t retire(kms_port_t *port, const char *volume, uint32_t version, 
 	return rotation_step(port, volume, "/rotation:retire", body, why);
 }
 
-static kms_err_t abort_rotation(kms_port_t *port, const char *volume, diag_t *why)
+static kms_err_t abort_rotation(kms_port_t *port, const char *volume, uint32_t version, diag_t *why)
 {
 	SCOPED(json_freep) json_t *body = NULL;
-	KMS_TRY(json_build(&body, "{}"));
+	KMS_TRY(json_build(&body, "{s:I}", "version", (json_int_t)version));
 	return rotation_step(port, volume, "/rotation:abort", body, why);
 }
 
-static kms_err_t reencrypt(kms_port_t *port, const char *volume, const char *maintenance,
-			   const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why)
+static kms_err_t reencrypt(kms_port_t *port, const kms_reencrypt_order_t *o, kms_reencryption_t *out,
+			   diag_t *why)
 {
 	SCOPED(json_freep) json_t *body = NULL;
 	SCOPED(client_reply_free) client_reply_t reply = {0};
-	char hex[2 * KMS_FINGERPRINT_LEN + 1];
-	hex_encode(span_of(fingerprint, KMS_FINGERPRINT_LEN), hex);
-	KMS_TRY(json_build(&body, "{s:s}", "fingerprint", hex));
-	if (maintenance != NULL && json_object_set_new(body, "maintenance", json_string(maintenance)) != 0)
+	char next[2 * KMS_FINGERPRINT_LEN + 1], from[2 * KMS_FINGERPRINT_LEN + 1];
+	hex_encode(span_of(o->fingerprint, KMS_FINGERPRINT_LEN), next);
+	hex_encode(span_of(o->from, KMS_FINGERPRINT_LEN), from);
+	KMS_TRY(json_build(&body, "{s:s, s:s, s:I}", "fingerprint", next, "from", from, "version",
+			   (json_int_t)o->version));
+	if (o->maintenance != NULL &&
+	    json_object_set_new(body, "maintenance", json_string(o->maintenance)) != 0)
 		return diag_fail(why, KMS_E_NOMEM, "out of memory");
-	KMS_TRY(volume_call(of(port), "POST", volume, "/reencryption", body, &reply, why));
+	KMS_TRY(volume_call(of(port), "POST", o->volume, "/reencryption", body, &reply, why));
 	return kms_decode_reencryption(buf_span(&reply.body), out, why);
 }
 

@@ -109,9 +109,33 @@ static void note_pending(kms_release_t *v, const uint8_t fp[FINGERPRINT_LEN])
 	memcpy(v->fingerprints[i].value, fp, FINGERPRINT_LEN);
 }
 
+static const uint8_t *active_fingerprint(const kms_release_t *v)
+{
+	for (size_t i = 0; i < v->n_fingerprints; i++)
+		if (v->fingerprints[i].active)
+			return v->fingerprints[i].value;
+	return NULL;
+}
+
+static uint32_t active_version(const kms_release_t *v)
+{
+	for (size_t i = 0; i < v->n_secrets; i++)
+		if (v->secrets[i].state == KMS_SECRET_ACTIVE)
+			return v->secrets[i].version;
+	return 0;
+}
+
 static kms_err_t enlist(reencryption_t *r, const uint8_t fp[FINGERPRINT_LEN], diag_t *why)
 {
-	KMS_TRY(kms_reencrypt(r->kms, r->order->volume, r->order->maintenance, fp, &r->registered, why));
+	const kms_reencrypt_order_t order = {.volume = r->order->volume,
+					     .maintenance = r->order->maintenance,
+					     .fingerprint = fp,
+					     .from = active_fingerprint(r->volume),
+					     .version = active_version(r->volume)};
+	if (order.from == NULL || order.version == 0)
+		return diag_fail(why, KMS_E_INTEGRITY,
+				 "the KMS's answer names no active secret or no active fingerprint");
+	KMS_TRY(kms_reencrypt(r->kms, &order, &r->registered, why));
 	note_pending(&r->answer.list[0], fp);
 	memcpy(r->next, fp, sizeof r->next);
 	return KMS_OK;

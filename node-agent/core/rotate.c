@@ -152,7 +152,8 @@ static kms_err_t examine(rotation_t *r, step_t *next, diag_t *why)
 static kms_err_t give_up(rotation_t *r, kms_err_t e, const diag_t *reason, diag_t *why)
 {
 	diag_t ignored;
-	kms_err_t aborted = r->promoted ? KMS_OK : kms_abort(r->kms, r->order->volume, &ignored);
+	kms_err_t aborted =
+		r->promoted ? KMS_OK : kms_abort(r->kms, r->order->volume, r->staged.version, &ignored);
 	return diag_fail(why, e, "%s%s", reason->text,
 			 aborted == KMS_OK ? ""
 					   : "; the pending secret could not be taken back, a next run does");

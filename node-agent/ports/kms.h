@@ -81,6 +81,16 @@ typedef struct kms_reencryption {
 	uint8_t nonce[KMS_NONCE_LEN];
 } kms_reencryption_t;
 
+/* What is to be registered, and what it begins with: the server takes none that began with something else
+ * than is there now, because it comes late. */
+typedef struct kms_reencrypt_order {
+	const char *volume;
+	const char *maintenance;    /* or NULL */
+	const uint8_t *fingerprint; /* of the next volume key */
+	const uint8_t *from;        /* of the present one */
+	uint32_t version;           /* of the active secret */
+} kms_reencrypt_order_t;
+
 typedef enum kms_volume_state {
 	KMS_VOLUME_PRE_ACTIVE = 1,
 	KMS_VOLUME_ACTIVE,
@@ -114,9 +124,9 @@ typedef struct kms_ops {
 	kms_err_t (*promote)(kms_port_t *k, const char *volume, uint32_t version, const uint8_t *proof,
 			     diag_t *why);
 	kms_err_t (*retire)(kms_port_t *k, const char *volume, uint32_t version, diag_t *why);
-	kms_err_t (*abort)(kms_port_t *k, const char *volume, diag_t *why);
-	kms_err_t (*reencrypt)(kms_port_t *k, const char *volume, const char *maintenance,
-			       const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why);
+	kms_err_t (*abort)(kms_port_t *k, const char *volume, uint32_t version, diag_t *why);
+	kms_err_t (*reencrypt)(kms_port_t *k, const kms_reencrypt_order_t *order, kms_reencryption_t *out,
+			       diag_t *why);
 	kms_err_t (*reencrypt_progress)(kms_port_t *k, const char *volume, const uint8_t *fingerprint,
 					uint64_t done, uint64_t total, diag_t *why);
 	kms_err_t (*reencrypt_promote)(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why);
@@ -177,17 +187,18 @@ static inline KMS_MUST kms_retire(kms_port_t *k, const char *volume, uint32_t ve
 	return k->ops->retire(k, volume, version, why);
 }
 
-static inline KMS_MUST kms_abort(kms_port_t *k, const char *volume, diag_t *why)
+/* version: the pending one that is meant; when it comes late it takes back no later one. */
+static inline KMS_MUST kms_abort(kms_port_t *k, const char *volume, uint32_t version, diag_t *why)
 {
-	return k->ops->abort(k, volume, why);
+	return k->ops->abort(k, volume, version, why);
 }
 
 /* Registers the fingerprint of the volume key to which a re-encryption will lead, or finds it so. CONFLICT:
- * one to another volume key is running. maintenance may be NULL. */
-static inline KMS_MUST kms_reencrypt(kms_port_t *k, const char *volume, const char *maintenance,
-				     const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why)
+ * one to another volume key is running, or it does not begin with what is there now. */
+static inline KMS_MUST kms_reencrypt(kms_port_t *k, const kms_reencrypt_order_t *order,
+				     kms_reencryption_t *out, diag_t *why)
 {
-	return k->ops->reencrypt(k, volume, maintenance, fingerprint, out, why);
+	return k->ops->reencrypt(k, order, out, why);
 }
 
 /* Bytes. The first report makes it a running one, and has to come before anything is changed. total 0:

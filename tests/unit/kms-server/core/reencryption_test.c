@@ -244,6 +244,70 @@ static void test_every_call_in_every_state(void **state)
 		}
 }
 
+/* --- a registration that comes late, of a run that nobody goes on with --- */
+
+static void rotate_once(world_t *w, const char *path)
+{
+	char body[160], hex[65];
+	fixture_pass(w->f, 20);
+	answer_t a =
+		fixture_expect(w->f, 200, &(ask_t){.op = OP_ROTATION_STAGE, .who = &w->n1, .path = path});
+	proof_of(text_at(a.json, "nonce"), FP_HEX, hex);
+	answer_free(&a);
+	(void)snprintf(body, sizeof body, "{\"version\":2,\"proof\":\"%s\"}", hex);
+	fixture_must(w->f, 200,
+		     &(ask_t){.op = OP_ROTATION_PROMOTE, .who = &w->n1, .path = path, .body = body});
+	fixture_must(
+		w->f, 200,
+		&(ask_t){.op = OP_ROTATION_RETIRE, .who = &w->n1, .path = path, .body = "{\"version\":1}"});
+}
+
+static void test_a_late_start_changes_nothing(void **state)
+{
+	world_t *w = *state;
+	enum { FRESH, ROTATED, REENCRYPTED };
+	static const char first[] =
+		"{\"fingerprint\":\"" THIRD_FP "\",\"version\":1,\"from\":\"" FP_HEX "\"}";
+	static const char version[] = "{\"fingerprint\":\"" THIRD_FP "\",\"version\":1}";
+	static const char from[] = "{\"fingerprint\":\"" THIRD_FP "\",\"from\":\"" FP_HEX "\"}";
+	static const char ahead[] = "{\"fingerprint\":\"" THIRD_FP "\",\"version\":2}";
+	static const char after[] = "{\"fingerprint\":\"" THIRD_FP "\",\"from\":\"" OTHER_FP "\"}";
+	static const char none[] = "{\"fingerprint\":\"" THIRD_FP "\",\"version\":0}";
+	const struct {
+		const char *why;
+		int then, status;
+		const char *body;
+	} rows[] = {
+		{"as it stands", FRESH, 200, first},
+		{"a version that is not active", FRESH, 409, ahead},
+		{"no version", FRESH, 409, none},
+		{"another key than the present one", FRESH, 409, after},
+		{"the secret was rotated", ROTATED, 409, first},
+		{"the secret was rotated: version alone", ROTATED, 409, version},
+		{"the secret of now", ROTATED, 200, ahead},
+		{"the key was replaced with the same secret", REENCRYPTED, 409, first},
+		{"the key was replaced: from alone", REENCRYPTED, 409, from},
+		{"the key of now", REENCRYPTED, 200, after},
+	};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char path[32], nonce[64];
+		(void)snprintf(path, sizeof path, "acme/db/l%zu", i);
+		bring(w, path, rows[i].then == REENCRYPTED ? DONE : NONE, nonce);
+		if (rows[i].then == ROTATED)
+			rotate_once(w, path);
+		fixture_pass(w->f, 20);
+		const ask_t late = {
+			.op = OP_REENCRYPTION_START, .who = &w->n1, .path = path, .body = rows[i].body};
+		answer_t a = fixture_ask(w->f, &late);
+		if (a.status != rows[i].status)
+			fail_msg("%s: %d, not %d", rows[i].why, a.status, rows[i].status);
+		answer_free(&a);
+		if (rows[i].status == 409) /* and a rotation finds nothing in its way */
+			fixture_must(w->f, 200,
+				     &(ask_t){.op = OP_ROTATION_STAGE, .who = &w->n1, .path = path});
+	}
+}
+
 /* --- what is refused whatever the state --- */
 
 /* NOLINTNEXTLINE(readability-function-size): a table */
@@ -287,6 +351,12 @@ static void test_refusals(void **state)
 		{400, "bad-request", OP_REENCRYPTION_START, &w->n1, V,
 		 "{\"fingerprint\":\"" OTHER_FP "\",\"maintenance\":7}"},
 		{400, "bad-request", OP_REENCRYPTION_START, &w->n1, V, "{\"fingerprint\":\"" FP_HEX "\"}"},
+		{400, "bad-request", OP_REENCRYPTION_START, &w->n1, V,
+		 "{\"fingerprint\":\"" OTHER_FP "\",\"version\":\"1\"}"},
+		{400, "bad-request", OP_REENCRYPTION_START, &w->n1, V,
+		 "{\"fingerprint\":\"" OTHER_FP "\",\"from\":\"00\"}"},
+		{409, "conflict", OP_REENCRYPTION_START, &w->n1, V,
+		 "{\"fingerprint\":\"" THIRD_FP "\",\"version\":7}"},
 
 		{404, "not-found", OP_REENCRYPTION_PROGRESS, &n2, V, far},
 		{404, "not-found", OP_REENCRYPTION_PROGRESS, &m1, V, far},
@@ -587,6 +657,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_every_call_in_every_state),
+		T(test_a_late_start_changes_nothing),
 		T(test_refusals),
 		T(test_an_operator_aborts),
 		T(test_wrong_proof_changes_nothing),

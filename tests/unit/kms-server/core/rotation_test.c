@@ -321,6 +321,7 @@ static void test_refusals(void **state)
 		 "not-found",
 		 {.op = OP_ROTATION_RETIRE, .who = &m1, .path = v, .body = "{\"version\":1}"}},
 		{400, "bad-request", {.op = OP_ROTATION_ABORT, .path = v, .body = "{\"force\":true}"}},
+		{400, "bad-request", {.op = OP_ROTATION_ABORT, .path = v, .body = "{\"version\":\"1\"}"}},
 		{404, "not-found", {.op = OP_ROTATION_ABORT, .who = &n2, .path = v}},
 		/* operators hold no node's secrets */
 		{403, "denied", {.op = OP_ROTATION_STAGE, .path = v}},
@@ -383,6 +384,44 @@ static void test_old_proof_is_not_taken(void **state)
 			&(ask_t){.op = OP_ROTATION_PROMOTE, .who = &w->n1, .path = path, .body = body});
 }
 
+/* Requests of a rotation that is over, which come late, into the next one. */
+static void test_late_requests_change_nothing(void **state)
+{
+	world_t *w = *state;
+	const char *path = "acme/db/v1";
+	char proof[65], promote[160];
+	model_t m = {.active = 1, .newest = 1, .state = {"", "active"}};
+	take_step(w, path, &m, STAGE);
+	proof_of(m.nonce, proof);
+	(void)snprintf(promote, sizeof promote, "{\"version\":2,\"proof\":\"%s\"}", proof);
+	take_step(w, path, &m, PROMOTE);
+	take_step(w, path, &m, RETIRE);
+	take_step(w, path, &m, STAGE);
+	const struct {
+		int status;
+		core_op_t op;
+		const char *body;
+	} rows[] = {
+		{403, OP_ROTATION_PROMOTE, promote},          {200, OP_ROTATION_RETIRE, "{\"version\":1}"},
+		{409, OP_ROTATION_RETIRE, "{\"version\":2}"}, {200, OP_ROTATION_ABORT, "{\"version\":2}"},
+		{200, OP_ROTATION_ABORT, "{\"version\":1}"},  {200, OP_ROTATION_ABORT, "{\"version\":4}"},
+		{200, OP_ROTATION_ABORT, "{\"version\":0}"},
+	};
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		fixture_pass(w->f, 20);
+		answer_t a = fixture_expect(
+			w->f, rows[i].status,
+			&(ask_t){.op = rows[i].op, .who = &w->n1, .path = path, .body = rows[i].body});
+		answer_free(&a);
+		assert_as_modelled(w, path, &m, rows[i].body);
+	}
+	fixture_must(
+		w->f, 200,
+		&(ask_t){.op = OP_ROTATION_ABORT, .who = &w->n1, .path = path, .body = "{\"version\":3}"});
+	assert_int_equal(model_abort(&m), 200);
+	assert_as_modelled(w, path, &m, "abort of this one");
+}
+
 static void test_suspended_volume_does_not_rotate(void **state)
 {
 	world_t *w = *state;
@@ -432,6 +471,7 @@ int main(void)
 		T(test_refusals),
 		T(test_wrong_proof_changes_nothing),
 		T(test_old_proof_is_not_taken),
+		T(test_late_requests_change_nothing),
 		T(test_suspended_volume_does_not_rotate),
 		T(test_many_rotations),
 	};

@@ -706,26 +706,29 @@ static kms_err_t retire(kms_port_t *k, const char *volume, uint32_t version, dia
 	return leave(s, KMS_OK, why);
 }
 
-static kms_err_t abort_rotation(kms_port_t *k, const char *volume, diag_t *why)
+static kms_err_t abort_rotation(kms_port_t *k, const char *volume, uint32_t version, diag_t *why)
 {
 	sim_t *s = of_kms(k);
 	KMS_TRY(enter(s, why));
 	KMS_TRY(known(s, volume, why));
 	uint32_t pending = with_state(s, SIM_PENDING);
-	if (pending == 0)
+	if (pending == 0 || pending != version)
 		return diag_fail(why, KMS_E_CONFLICT, "nothing to abort");
 	s->secrets[pending] = SIM_DESTROYED;
 	s->aborts++;
 	return leave(s, KMS_OK, why);
 }
 
-static kms_err_t register_next(kms_port_t *k, const char *volume, const char *maintenance,
-			       const uint8_t *fingerprint, kms_reencryption_t *out, diag_t *why)
+static kms_err_t register_next(kms_port_t *k, const kms_reencrypt_order_t *o, kms_reencryption_t *out,
+			       diag_t *why)
 {
 	sim_t *s = of_kms(k);
-	(void)maintenance;
+	const uint8_t *fingerprint = o->fingerprint;
 	KMS_TRY(enter(s, why));
-	KMS_TRY(known(s, volume, why));
+	KMS_TRY(known(s, o->volume, why));
+	if (o->version != with_state(s, SIM_ACTIVE) ||
+	    memcmp(o->from, s->fingerprint, sizeof s->fingerprint) != 0)
+		return diag_fail(why, KMS_E_CONFLICT, "begins with something else");
 	if (s->state != KMS_VOLUME_ACTIVE || with_state(s, SIM_PENDING) != 0 ||
 	    with_state(s, SIM_PREVIOUS) != 0)
 		return diag_fail(why, KMS_E_CONFLICT, "not now");
