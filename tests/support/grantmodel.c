@@ -12,6 +12,7 @@
 #include "common/base/steady.h"
 #include "common/io/file.h"
 #include "common/proto/json.h"
+#include "tests/support/walk.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -45,18 +46,10 @@ typedef struct person {
 	bool failed;
 } person_t;
 
-/* splitmix64: the same walk for the same seed, as far as the others let it */
-static uint64_t next(person_t *p)
-{
-	uint64_t z = (p->random += UINT64_C(0x9e3779b97f4a7c15));
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
-}
-
+/* the same walk for the same seed, as far as the others let it */
 static unsigned below(person_t *p, unsigned n)
 {
-	return (unsigned)(next(p) % n);
+	return walk_below(&p->random, n);
 }
 
 static bool one_in(person_t *p, unsigned n)
@@ -80,7 +73,7 @@ static bool some_grant(person_t *p, known_t *out)
 	size_t n = n_grants;
 	if (n > 0) {
 		size_t back = one_in(p, 8) || n < RECENT ? n : RECENT;
-		*out = grants[n - 1 - next(p) % back];
+		*out = grants[n - 1 - walk_next(&p->random) % back];
 	}
 	(void)pthread_mutex_unlock(&lock);
 	return n > 0;

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define WAIT_S 5 /* for anything from the other end */
+
 static bool bind_to(int fd, const char *from)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET};
@@ -19,14 +21,25 @@ static bool bind_to(int fd, const char *from)
 				bind(fd, (const struct sockaddr *)&a, sizeof a) == 0);
 }
 
+static struct sockaddr_in loopback(uint16_t port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return a;
+}
+
+static void limit_waits(int fd)
+{
+	const struct timeval limit = {.tv_sec = WAIT_S};
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
 static int open_from(const char *from, uint16_t port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)};
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	const struct timeval limit = {.tv_sec = 5};
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+	const struct sockaddr_in a = loopback(port);
+	limit_waits(fd);
 	if (fd >= 0 && (!bind_to(fd, from) || connect(fd, (const struct sockaddr *)&a, sizeof a) != 0)) {
 		(void)close(fd);
 		return -1;
@@ -37,6 +50,18 @@ static int open_from(const char *from, uint16_t port)
 int tcp_open(uint16_t port)
 {
 	return open_from(NULL, port);
+}
+
+int tcp_listen(uint16_t port)
+{
+	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const struct sockaddr_in a = loopback(port);
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (fd >= 0 && (bind(fd, (const struct sockaddr *)&a, sizeof a) != 0 || listen(fd, 64) != 0)) {
+		(void)close(fd);
+		return -1;
+	}
+	return fd;
 }
 
 static bool set_certificate(tls_client_t *c, const buf_t *cert, const secret_t *key)
@@ -58,14 +83,14 @@ bool tls_finish(tls_client_t *c)
 	return e == GNUTLS_E_SUCCESS;
 }
 
-static bool prepare(int fd, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out)
+static bool prepare_as(unsigned flags, int fd, const buf_t *cert, const secret_t *key, const char *priority,
+		       tls_client_t *out)
 {
 	*out = (tls_client_t){.fd = fd};
-	/* forced: also a certificate that the server's list of CAs does not ask for */
-	const unsigned flags = GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT | GNUTLS_NO_SIGNAL;
 	bool ok =
 		out->fd >= 0 && gnutls_certificate_allocate_credentials(&out->cred) == 0 &&
-		set_certificate(out, cert, key) && gnutls_init(&out->session, flags) == 0 &&
+		set_certificate(out, cert, key) &&
+		gnutls_init(&out->session, flags | GNUTLS_NO_SIGNAL) == 0 &&
 		gnutls_priority_set_direct(out->session, priority != NULL ? priority : "NORMAL", NULL) == 0 &&
 		gnutls_credentials_set(out->session, GNUTLS_CRD_CERTIFICATE, out->cred) == 0;
 	if (ok)
@@ -73,6 +98,12 @@ static bool prepare(int fd, const buf_t *cert, const secret_t *key, const char *
 	else
 		tls_close(out);
 	return ok;
+}
+
+static bool prepare(int fd, const buf_t *cert, const secret_t *key, const char *priority, tls_client_t *out)
+{
+	/* forced: also a certificate that the server's list of CAs does not ask for */
+	return prepare_as(GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT, fd, cert, key, priority, out);
 }
 
 static bool shake_hands(tls_client_t *c)
@@ -91,6 +122,15 @@ bool tls_open(uint16_t port, const buf_t *cert, const secret_t *key, const char 
 bool tls_open_from(const char *from, uint16_t port, const buf_t *cert, const secret_t *key, tls_client_t *out)
 {
 	return prepare(open_from(from, port), cert, key, NULL, out) && shake_hands(out);
+}
+
+bool tls_accept(int fd, const buf_t *cert, const secret_t *key, tls_client_t *out)
+{
+	limit_waits(fd);
+	if (!prepare_as(GNUTLS_SERVER, fd, cert, key, NULL, out))
+		return false;
+	gnutls_handshake_set_timeout(out->session, WAIT_S * 1000);
+	return shake_hands(out);
 }
 
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *data, size_t n)
@@ -160,6 +200,26 @@ static ssize_t receive(tls_client_t *c, void *p, size_t n)
 	return got;
 }
 
+static size_t content_length(const char *head)
+{
+	const char *len = strcasestr(head, "\r\nContent-Length: ");
+	return len != NULL ? strtoul(len + 18, NULL, 10) : 0;
+}
+
+/* All of it, or false. */
+static bool read_bytes(tls_client_t *c, size_t n, buf_t *out)
+{
+	while (n > 0 && out->err == KMS_OK) {
+		uint8_t part[4096];
+		ssize_t got = receive(c, part, n < sizeof part ? n : sizeof part);
+		if (got <= 0)
+			return false;
+		buf_bytes(out, span_of(part, (size_t)got));
+		n -= (size_t)got;
+	}
+	return out->err == KMS_OK;
+}
+
 static bool read_head(tls_client_t *c, tls_answer_t *out)
 {
 	size_t n = 0;
@@ -184,16 +244,19 @@ void tls_read_all(tls_client_t *c, tls_answer_t *out, buf_t *body)
 		tls_read_all(c, out, body);
 		return;
 	}
-	const char *len = strcasestr(out->head, "\r\nContent-Length: ");
-	size_t want = len != NULL ? strtoul(len + 18, NULL, 10) : 0;
-	while (body->n < want) {
-		uint8_t part[4096];
-		ssize_t got = receive(c, part, want - body->n < sizeof part ? want - body->n : sizeof part);
-		if (got <= 0 || body->err != KMS_OK)
-			return;
-		buf_bytes(body, span_of(part, (size_t)got));
-	}
+	if (!read_bytes(c, content_length(out->head), body))
+		return;
 	out->status = (int)status;
+}
+
+bool tls_read_request(tls_client_t *c, buf_t *out)
+{
+	tls_answer_t a = {.status = 0};
+	buf_clear(out);
+	if (!read_head(c, &a))
+		return false;
+	buf_str(out, a.head);
+	return read_bytes(c, content_length(a.head), out);
 }
 
 void tls_read(tls_client_t *c, tls_answer_t *out)
