@@ -27,7 +27,7 @@ typedef struct wrap_id {
 	uint32_t key_version;
 	const char *state;
 	const char *purpose; /* "customer-key", "service-key", "volume-secret", "ca-key", "root-key",
-				"backup-key", "server-key" */
+				"backup-key", "server-key", "header-copy" */
 } wrap_id_t;
 
 /* Appends the blob to out. */

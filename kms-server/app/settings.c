@@ -49,6 +49,8 @@ static const conf_setting_t table[] = {
 	{"review-denied", NULL, CONF_NUMBER, 1, 365, "14", "DAYS", "likewise an attempt that was denied"},
 	{"recertify", NULL, CONF_NUMBER, 1, 3650, "90", "DAYS",
 	 "how long a person's access is good until somebody else confirms it"},
+	{"proof-overdue", NULL, CONF_NUMBER, 1, 365, "3", "DAYS",
+	 "health and metrics say so when a volume was not proven to open for so long"},
 	{"export-file", NULL, CONF_TEXT, 0, 512, NULL, "PATH", "a file of events, one JSON object a line"},
 	{"export-file-size", NULL, CONF_NUMBER, 1, 65536, "100", "MIB",
 	 "it is rotated when it reaches this size"},

@@ -276,6 +276,7 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 					    .release = (uint32_t)conf_number(conf, "review-release"),
 					    .denied = (uint32_t)conf_number(conf, "review-denied")},
 			    .recertify_days = (uint32_t)conf_number(conf, "recertify"),
+			    .proof_days = (uint32_t)conf_number(conf, "proof-overdue"),
 			    .witness_alert = (uint64_t)conf_number(conf, "witness-lag-alert"),
 			    .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
 			    .commit_each = conf_bool(conf, "commit-each"),

@@ -234,6 +234,15 @@ static bool add_reviews(core_t *c, json_t *to)
 					     "overdue", (json_int_t)atomic_load(&c->reviews.overdue))) == 0;
 }
 
+static bool add_escrow(core_t *c, json_t *to)
+{
+	return json_object_set_new(to, "escrow",
+				   json_pack("{s:I, s:I, s:I}", "overdue",
+					     (json_int_t)atomic_load(&c->escrow.overdue), "failed",
+					     (json_int_t)atomic_load(&c->escrow.failed), "without_header",
+					     (json_int_t)atomic_load(&c->escrow.bare))) == 0;
+}
+
 void core_health(core_t *c, core_reply_t *out)
 {
 	bool sealed = atomic_load(&c->sealed), writable = atomic_load(&c->log_writable);
@@ -248,7 +257,7 @@ void core_health(core_t *c, core_reply_t *out)
 			      .content_type = "application/json"};
 	out->retry_after = out->status == 503 ? 5 : 0;
 	SCOPED(json_freep) json_t *j = health_json(c, status);
-	if (j == NULL || !add_reviews(c, j) || json_write(j, &out->body) != KMS_OK)
+	if (j == NULL || !add_reviews(c, j) || !add_escrow(c, j) || json_write(j, &out->body) != KMS_OK)
 		buf_free(&out->body);
 }
 
@@ -262,6 +271,9 @@ void core_view(core_t *c, metrics_view_t *out)
 	out->polls = atomic_load(&c->n_polls);
 	out->reviews_open = atomic_load(&c->reviews.open);
 	out->reviews_overdue = atomic_load(&c->reviews.overdue);
+	out->escrow_overdue = atomic_load(&c->escrow.overdue);
+	out->escrow_failed = atomic_load(&c->escrow.failed);
+	out->escrow_bare = atomic_load(&c->escrow.bare);
 	(void)pthread_mutex_lock(&c->lock);
 	out->waiting = c->queue.n;
 	(void)pthread_mutex_unlock(&c->lock);

@@ -173,7 +173,7 @@ kms_err_t grant_wait_decide(op_t *op, release_set_t *set, release_t *r, bool own
 {
 	policy_decision_t with = {.outcome = POLICY_HELD};
 	op_decide(op, "volume", &r->volume, own, &r->decision);
-	if (op->who != POLICY_NODE || r->decision.outcome != POLICY_HELD || set->rotation)
+	if (op->who != POLICY_NODE || r->decision.outcome != POLICY_HELD || set->rotation || set->proof)
 		return KMS_OK;
 	KMS_TRY(decide_approved(op, &r->volume, own, &with));
 	if (with.outcome == POLICY_ALLOWED) {

@@ -45,6 +45,7 @@ typedef struct release {
 
 typedef struct release_set {
 	secret_t *service_key; /* a node's volumes are all of one service */
+	bool proof;            /* only to see whether they open: asks nobody for approval */
 	bool rotation;         /* the answer of …/rotation: one object with version and nonce */
 	grant_rec_t *wish;     /* what the server would ask for in the node's name; freed by free() */
 	/* PENDING: the grant that it waits for, and whom: "1 of group:approvers" */
@@ -116,7 +117,7 @@ struct core {
 	uint64_t witness_alert;
 	bool told_behind; /* the committer's */
 	core_review_days_t review_days;
-	int64_t recertify_ms;
+	int64_t recertify_ms, proof_ms;
 	/* the committer's; policy_store.c */
 	policy_t *policy;
 	uint8_t policy_tag[POLICY_TAG_LEN];
@@ -142,6 +143,13 @@ struct core {
 		int64_t counted_ms;
 		atomic_uint_fast64_t open, overdue; /* any thread */
 	} reviews;
+
+	/* of active volumes, as of the last sweep; any thread */
+	struct {
+		atomic_uint_fast64_t overdue; /* not proven to open for proof_ms */
+		atomic_uint_fast64_t failed;  /* their nodes found that they do not open */
+		atomic_uint_fast64_t bare;    /* no copy of the header */
+	} escrow;
 
 	/* shared */
 	pthread_mutex_t lock;
@@ -357,6 +365,23 @@ void limits_watch_space(core_t *c);
 /* Destroys what is due, closes maintenance events whose window has ended, drops old idempotency records. */
 KMS_MUST sweep(core_t *c, store_txn_t *t, int64_t now_ms);
 
+/* --- escrow.c: whether what the server holds opens the volume, and copies of its header --- */
+
+/* The node has shown that the secret of this version opens the volume. */
+void escrow_proven(volume_rec_t *v, uint32_t version, int64_t now_ms);
+/* Destroys the volume's deactivated secrets of this lineage that are that old; their number. */
+uint32_t escrow_destroy_old(volume_rec_t *v, int64_t older_ms, int64_t now_ms);
+/* Deletes the header copies that no secret opens any more, or that are of a former volume key. Before every
+ * write of the record. */
+KMS_MUST escrow_prune(store_txn_t *t, const char *key, volume_rec_t *v);
+/* Counts one volume of a sweep. */
+typedef struct escrow_count {
+	uint64_t overdue, failed, bare;
+} escrow_count_t;
+void escrow_look(const core_t *c, const volume_rec_t *v, int64_t now_ms, escrow_count_t *count);
+json_t *escrow_json(const volume_rec_t *v);
+json_t *escrow_headers_json(const volume_rec_t *v);
+
 /* --- handlers --- */
 
 typedef kms_err_t (*op_fn)(op_t *op);
@@ -389,6 +414,9 @@ kms_err_t op_volume_get(op_t *op);
 kms_err_t op_volume_list(op_t *op);
 kms_err_t op_volume_commit(op_t *op);
 kms_err_t op_volume_refused(op_t *op);
+kms_err_t op_volume_prove(op_t *op);
+kms_err_t op_header_put(op_t *op);
+kms_err_t op_header_get(op_t *op);
 kms_err_t op_volume_reformat(op_t *op);
 kms_err_t op_volume_state(op_t *op);
 kms_err_t op_volume_assign(op_t *op);

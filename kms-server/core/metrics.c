@@ -380,6 +380,16 @@ static void write_log(const metrics_view_t *v, buf_t *out)
 	      v->log_reserve_bytes);
 }
 
+static void write_escrow(const metrics_view_t *v, buf_t *out)
+{
+	gauge(out, "claviger_escrow_overdue", "Active volumes that were not proven to open for too long.",
+	      v->escrow_overdue);
+	gauge(out, "claviger_escrow_failed", "Active volumes that their nodes could not open.",
+	      v->escrow_failed);
+	gauge(out, "claviger_header_copies_missing", "Active volumes without a copy of their LUKS2 header.",
+	      v->escrow_bare);
+}
+
 static void write_reviews(const metrics_view_t *v, buf_t *out)
 {
 	gauge(out, "claviger_reviews_open", "Reviews of accesses that nobody has closed.", v->reviews_open);
@@ -479,6 +489,7 @@ kms_err_t metrics_write(const metrics_t *m, const metrics_view_t *v, buf_t *out)
 	write_counts(m, out);
 	write_log(v, out);
 	write_reviews(v, out);
+	write_escrow(v, out);
 	write_parties(v, out);
 	write_certificates(v, out);
 	write_process(v, out);

@@ -82,6 +82,7 @@ typedef struct metrics_view {
 	uint64_t log_size, checkpoint_size; /* events */
 	uint64_t waiting, polls;
 	uint64_t reviews_open, reviews_overdue;
+	uint64_t escrow_overdue, escrow_failed, escrow_bare; /* volumes */
 	size_t n_parties;
 	audit_party_t party[AUDIT_PARTIES_MAX];
 	/* of the edge */

@@ -3,6 +3,9 @@
 #ifndef CLAVIGER_KMS_SERVER_CORE_OPS_H
 #define CLAVIGER_KMS_SERVER_CORE_OPS_H
 
+/* Of the one request whose body may be longer than others': it holds a volume's header in base64. */
+#define CORE_HEADER_BODY_MAX (2U * 1024U * 1024U)
+
 /*      id                 action (policy, api.operation)   OCSF class, activity */
 #define CORE_OPS(X)                                                                                          \
 	X(OP_SEAL_STATUS, "sys.seal-status", 6003, 2)                                                        \
@@ -37,6 +40,9 @@
 	X(OP_VOLUME_LIST, "volume.list", 6003, 2)                                                            \
 	X(OP_VOLUME_COMMIT, "volume.commit", 6003, 3)                                                        \
 	X(OP_VOLUME_REFUSED, "volume.refused", 6003, 3)                                                      \
+	X(OP_VOLUME_PROVE, "volume.prove", 6003, 3)                                                          \
+	X(OP_HEADER_PUT, "header.store", 6003, 3)                                                            \
+	X(OP_HEADER_GET, "header.read", 6003, 2)                                                             \
 	X(OP_VOLUME_REFORMAT, "volume.reformat", 6003, 3)                                                    \
 	X(OP_VOLUME_RELEASE, "key.release", 6003, 2)                                                         \
 	X(OP_VOLUME_SUSPEND, "volume.suspend", 3004, 3)                                                      \

@@ -48,6 +48,9 @@ static const op_row_t rows[OP_COUNT] = {
 	[OP_VOLUME_LIST] = {op_volume_list, "volume", false, false, false, false, NULL},
 	[OP_VOLUME_COMMIT] = {op_volume_commit, "volume", true, false, true, true, NULL},
 	[OP_VOLUME_REFUSED] = {op_volume_refused, "volume", true, false, false, true, NULL},
+	[OP_VOLUME_PROVE] = {op_volume_prove, "volume", true, false, false, true, NULL},
+	[OP_HEADER_PUT] = {op_header_put, "volume", true, false, false, true, NULL},
+	[OP_HEADER_GET] = {op_header_get, "volume", false, false, false, false, NULL},
 	[OP_VOLUME_REFORMAT] = {op_volume_reformat, "volume", true, false, true, true, NULL},
 	[OP_VOLUME_RELEASE] = {op_volume_release, "volume", true, false, false, true, NULL},
 	[OP_VOLUME_SUSPEND] = {op_volume_state, "volume", true, false, true, true, NULL},
@@ -202,7 +205,8 @@ static kms_err_t parse_body(op_t *op)
 		return KMS_OK;
 	}
 	span_t text = op->rq->body.n > 0 ? op->rq->body : span_str("{}");
-	kms_err_t e = json_parse(text, JSON_BODY_LIMIT, &op->body, &why);
+	size_t limit = op->rq->op == OP_HEADER_PUT ? CORE_HEADER_BODY_MAX : JSON_BODY_LIMIT;
+	kms_err_t e = json_parse(text, limit, &op->body, &why);
 	if (e == KMS_E_INVALID || e == KMS_E_FULL)
 		return op_refuse(op, KMS_E_INVALID, 400, "bad-request", "The body is not acceptable JSON: %s",
 				 why.text);

@@ -168,6 +168,44 @@ static void decode_former(reader_t *r, volume_former_t *f)
 	reader_lp_str(r, f->luks_uuid, sizeof f->luks_uuid);
 }
 
+static void encode_escrow(buf_t *b, const volume_rec_t *v)
+{
+	put_ms(b, v->escrow.proven_ms);
+	buf_u32(b, v->escrow.version);
+	put_ms(b, v->escrow.failed_ms);
+	buf_lp_str(b, v->escrow.reason);
+	buf_u32(b, v->header_generation);
+	buf_u8(b, (uint8_t)v->n_headers);
+	for (size_t i = 0; i < v->n_headers; i++) {
+		const volume_header_copy_t *h = &v->headers[i];
+		buf_u32(b, h->generation);
+		buf_u32(b, h->version);
+		buf_bytes(b, span_of(h->fingerprint, sizeof h->fingerprint));
+		buf_bytes(b, span_of(h->digest, sizeof h->digest));
+		buf_u32(b, h->bytes);
+		put_ms(b, h->stored_ms);
+	}
+}
+
+static void decode_escrow(reader_t *r, volume_rec_t *v)
+{
+	v->escrow.proven_ms = read_ms(r);
+	v->escrow.version = reader_u32(r);
+	v->escrow.failed_ms = read_ms(r);
+	reader_lp_str(r, v->escrow.reason, sizeof v->escrow.reason);
+	v->header_generation = reader_u32(r);
+	v->n_headers = read_count(r, VOLUME_HEADERS_MAX);
+	for (size_t i = 0; i < v->n_headers; i++) {
+		volume_header_copy_t *h = &v->headers[i];
+		h->generation = reader_u32(r);
+		h->version = reader_u32(r);
+		reader_copy(r, h->fingerprint, sizeof h->fingerprint);
+		reader_copy(r, h->digest, sizeof h->digest);
+		h->bytes = reader_u32(r);
+		h->stored_ms = read_ms(r);
+	}
+}
+
 static void encode_volume(buf_t *b, const void *rec)
 {
 	const volume_rec_t *v = rec;
@@ -200,6 +238,7 @@ static void encode_volume(buf_t *b, const void *rec)
 	buf_u8(b, (uint8_t)v->n_former);
 	for (size_t i = 0; i < v->n_former; i++)
 		encode_former(b, &v->former[i]);
+	encode_escrow(b, v);
 }
 
 static void decode_volume(reader_t *r, void *rec)
@@ -234,6 +273,7 @@ static void decode_volume(reader_t *r, void *rec)
 	v->n_former = read_count(r, VOLUME_FORMER_MAX);
 	for (size_t i = 0; i < v->n_former; i++)
 		decode_former(r, &v->former[i]);
+	decode_escrow(r, v);
 }
 
 static void encode_maint(buf_t *b, const void *rec)

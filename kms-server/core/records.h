@@ -25,6 +25,7 @@
 #define VOLUME_SECRETS_MAX      40U
 #define VOLUME_FINGERPRINTS_MAX 16U
 #define VOLUME_FORMER_MAX       16U
+#define VOLUME_HEADERS_MAX      4U
 
 /* A key of the hierarchy, under its parent. */
 typedef struct wrapped_key {
@@ -156,6 +157,24 @@ typedef struct volume_former {
 	char luks_uuid[LUKS_UUID_CAP]; /* of what its disk holds */
 } volume_former_t;
 
+/* What the node last found when it opened the volume with what the server holds. */
+typedef struct volume_escrow {
+	int64_t proven_ms; /* 0: never */
+	uint32_t version;  /* of the secret that opened it then */
+	int64_t failed_ms; /* 0: not since it was proven */
+	char reason[TEXT_CAP];
+} volume_escrow_t;
+
+/* A copy of the volume's LUKS2 header, which its node sealed under a secret: STORE_HEADERS. */
+typedef struct volume_header_copy {
+	uint32_t generation; /* from 1, one more with each copy */
+	uint32_t version;    /* of the secret that it opens with */
+	uint8_t fingerprint[FINGERPRINT_LEN];
+	uint8_t digest[32]; /* of the header, as the node says */
+	uint32_t bytes;
+	int64_t stored_ms;
+} volume_header_copy_t;
+
 typedef struct volume_rec {
 	volume_state_t state;
 	volume_state_t state_before; /* what :resume and :restore go back to */
@@ -177,6 +196,10 @@ typedef struct volume_rec {
 	int64_t reencrypted_ms;
 	size_t n_former;
 	volume_former_t former[VOLUME_FORMER_MAX]; /* one a name */
+	volume_escrow_t escrow;
+	uint32_t header_generation; /* the last one that was given */
+	size_t n_headers;
+	volume_header_copy_t headers[VOLUME_HEADERS_MAX]; /* oldest first */
 } volume_rec_t;
 
 typedef enum maint_state {

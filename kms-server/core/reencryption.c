@@ -307,6 +307,9 @@ static kms_err_t promote(op_t *op)
 	v->reencryption.done = v->reencryption.total;
 	v->reencryption.updated_ms = op->now_ms;
 	v->reencrypted_ms = op->now_ms;
+	const volume_secret_t *active = volume_secret_in(v, SECRET_ACTIVE);
+	if (active != NULL)
+		escrow_proven(v, active->version, op->now_ms);
 	tell(op, "the volume has a new key; the former one's fingerprint counts no more");
 	KMS_TRY(volume_save(op));
 	if (maintenance[0] == '\0')

@@ -109,6 +109,8 @@ static kms_err_t record_release(op_t *op, release_t *r, const char *uid)
 		e.severity_id = 5;
 		e.status_detail = "the volume's record or its keys failed their integrity check";
 	}
+	if (e.success && op->job->releases->proof)
+		e.status_detail = "for a proof of escrow";
 	if (!e.success && !r->damaged)
 		e.status_detail = why_not(op->job->releases, r, why);
 	e.decision = r->decision.outcome == POLICY_ALLOWED ? "allow" : "deny";
@@ -142,7 +144,7 @@ static kms_err_t examine(op_t *op, release_set_t *set, release_t *r, const char 
 	if (found && r->decision.outcome != POLICY_DENIED)
 		r->status = status_of(v);
 	if (r->decision.outcome == POLICY_HELD && r->status == RELEASE_RELEASED)
-		r->status = op->who == POLICY_NODE ? RELEASE_PENDING : RELEASE_DENIED;
+		r->status = op->who == POLICY_NODE && !set->proof ? RELEASE_PENDING : RELEASE_DENIED;
 	if (r->status != RELEASE_RELEASED || set->service_key != NULL)
 		return KMS_OK;
 	e = keyring_service_key(op->core->keys, op->txn, r->volume.customer, r->volume.service,
@@ -174,7 +176,7 @@ kms_err_t release_one(op_t *op, release_set_t *set, const path3_t *path, bool ro
 	op->events_done = true;
 	KMS_TRY(record_release(op, r, key));
 	if (r->status == RELEASE_RELEASED) {
-		if (!rotation) {
+		if (!rotation && !set->proof) {
 			v->last_released_ms = op->now_ms;
 			KMS_TRY(record_put_volume(op->txn, op->mac, key, v));
 		}
@@ -229,10 +231,12 @@ kms_err_t op_volume_release(op_t *op)
 
 typedef struct release_body {
 	json_t *volumes;
+	bool proof;
 } release_body_t;
 
-static kms_err_t named_volumes(op_t *op, json_t *names, const x509_identity_t *me)
+static kms_err_t named_volumes(op_t *op, const release_body_t *b, const x509_identity_t *me)
 {
+	const json_t *names = b->volumes;
 	size_t n = json_array_size(names);
 	if (!json_is_array(names) || n == 0 || n > RELEASE_MAX)
 		return op_refuse(op, KMS_E_INVALID, 400, "bad-request",
@@ -251,6 +255,7 @@ static kms_err_t named_volumes(op_t *op, json_t *names, const x509_identity_t *m
 						 "volumes names %s twice.", path.name);
 	}
 	KMS_TRY(release_set_new(n, &op->job->releases));
+	op->job->releases->proof = b->proof;
 	for (size_t i = 0; i < n; i++) {
 		KMS_TRY(name_parse("volume", span_str(json_string_value(json_array_get(names, i))), path.name,
 				   NULL));
@@ -284,7 +289,7 @@ static kms_err_t bound_names(op_t *op, const x509_identity_t *me, char (*names)[
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
 }
 
-static kms_err_t all_volumes(op_t *op, const x509_identity_t *me)
+static kms_err_t all_volumes(op_t *op, const x509_identity_t *me, bool proof)
 {
 	SCOPED(freep) char(*names)[NAME_CAP] = calloc(RELEASE_MAX, NAME_CAP);
 	size_t n = 0;
@@ -292,6 +297,7 @@ static kms_err_t all_volumes(op_t *op, const x509_identity_t *me)
 		return KMS_E_NOMEM;
 	KMS_TRY(bound_names(op, me, names, &n));
 	KMS_TRY(release_set_new(n, &op->job->releases));
+	op->job->releases->proof = proof;
 	path3_t path = me->node;
 	for (size_t i = 0; i < n; i++) {
 		memcpy(path.name, names[i], NAME_CAP);
@@ -302,14 +308,14 @@ static kms_err_t all_volumes(op_t *op, const x509_identity_t *me)
 
 kms_err_t op_node_release(op_t *op)
 {
-	static const json_field_t fields[] = {
-		{"volumes", JF_RAW, offsetof(release_body_t, volumes), 0, true}};
+	static const json_field_t fields[] = {{"volumes", JF_RAW, offsetof(release_body_t, volumes), 0, true},
+					      {"proof", JF_BOOL, offsetof(release_body_t, proof), 0, true}};
 	release_body_t b = {0};
-	KMS_TRY(op_read(op, fields, 1, &b));
+	KMS_TRY(op_read(op, fields, 2, &b));
 	if (b.volumes == NULL)
-		KMS_TRY(all_volumes(op, &op->rq->caller.id));
+		KMS_TRY(all_volumes(op, &op->rq->caller.id, b.proof));
 	else
-		KMS_TRY(named_volumes(op, b.volumes, &op->rq->caller.id));
+		KMS_TRY(named_volumes(op, &b, &op->rq->caller.id));
 	return settle(op);
 }
 

@@ -112,14 +112,6 @@ static kms_err_t check_proof(op_t *op, const promote_body_t *b)
 	return e;
 }
 
-/* Deactivated versions of before: the proof that was just given says that they are needed no more. */
-static void destroy_old(volume_rec_t *v, int64_t now_ms)
-{
-	for (size_t i = 0; i < v->n_secrets; i++)
-		if (v->secrets[i].state == SECRET_DEACTIVATED && v->secrets[i].lineage == v->lineage)
-			volume_secret_destroy(&v->secrets[i], now_ms);
-}
-
 static kms_err_t promote(op_t *op, volume_secret_t *pending)
 {
 	SCOPED(secret_freep) secret_t *key = NULL;
@@ -128,7 +120,9 @@ static kms_err_t promote(op_t *op, volume_secret_t *pending)
 	if (active == NULL)
 		return KMS_E_INTEGRITY;
 	KMS_TRY(service_key(op, &key));
-	destroy_old(v, op->now_ms);
+	/* of before: the proof that was just given says that they are needed no more */
+	(void)escrow_destroy_old(v, 0, op->now_ms);
+	escrow_proven(v, pending->version, op->now_ms);
 	KMS_TRY(volume_secret_move(key, &op->path, v->key_id, active, SECRET_PREVIOUS, op->now_ms));
 	KMS_TRY(volume_secret_move(key, &op->path, v->key_id, pending, SECRET_ACTIVE, op->now_ms));
 	return volume_save(op);
@@ -170,7 +164,7 @@ static kms_err_t retire(op_t *op, volume_secret_t *old)
 	KMS_TRY(volume_secret_move(key, &op->path, v->key_id, old, SECRET_DEACTIVATED, op->now_ms));
 	KMS_TRY(maint_compromised(op, maintenance, &compromised));
 	if (compromised) {
-		destroy_old(v, op->now_ms);
+		(void)escrow_destroy_old(v, 0, op->now_ms);
 		(void)snprintf(op->told.text, sizeof op->told.text,
 			       "the former secret was destroyed at once: it is compromised");
 	}

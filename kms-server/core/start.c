@@ -9,7 +9,8 @@
 #define DEFAULT_WAITING 65536U
 #define DEFAULT_POLLS   20000U
 
-#define DEFAULT_RECERTIFY 90U /* days */
+#define DEFAULT_RECERTIFY  90U /* days */
+#define DEFAULT_PROOF_DAYS 3
 
 static const core_review_days_t default_days = {.break_glass = 3, .release = 7, .denied = 14};
 
@@ -139,6 +140,7 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->metrics = o->metrics;
 	c->review_days = days_or_default(o->review_days);
 	c->recertify_ms = INT64_C(86400000) * (o->recertify_days > 0 ? o->recertify_days : DEFAULT_RECERTIFY);
+	c->proof_ms = INT64_C(86400000) * (o->proof_days > 0 ? o->proof_days : DEFAULT_PROOF_DAYS);
 	c->reviews.changed = true;
 	joblist_init(&c->polls);
 	joblist_init(&c->queue);

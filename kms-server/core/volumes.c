@@ -54,14 +54,15 @@ json_t *volume_json(const path3_t *path, const volume_rec_t *v)
 	char text[PATH3_CAP];
 	path3_format(path, text);
 	return json_pack(
-		"{s:s, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "volume",
-		text, "node", v->node, "generation", (json_int_t)v->generation, "state",
+		"{s:s, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o}",
+		"volume", text, "node", v->node, "generation", (json_int_t)v->generation, "state",
 		volume_state_name(v->state), "lineage", (json_int_t)v->lineage, "luks_uuid",
 		text_or_null(v->luks_uuid), "fingerprints", fingerprints_json(v), "secrets", secrets_json(v),
 		"rotation", rotation_json(v), "reencryption", volume_reencryption_json(v), "last_released_ms",
 		op_time_json(v->last_released_ms), "rotated_ms", op_time_json(v->rotated_ms),
 		"reencrypted_ms", op_time_json(v->reencrypted_ms), "created_ms", (json_int_t)v->created_ms,
-		"destroy_after_ms", op_time_json(v->destroy_after_ms), "former_nodes", volume_former_json(v));
+		"destroy_after_ms", op_time_json(v->destroy_after_ms), "former_nodes", volume_former_json(v),
+		"escrow", escrow_json(v), "headers", escrow_headers_json(v));
 }
 
 kms_err_t volume_save(op_t *op)
@@ -69,6 +70,7 @@ kms_err_t volume_save(op_t *op)
 	char key[PATH3_CAP];
 	op_path3(op, key);
 	op->wrote = true;
+	KMS_TRY(escrow_prune(op->txn, key, &op->volume));
 	return record_put_volume(op->txn, op->mac, key, &op->volume);
 }
 
@@ -232,6 +234,7 @@ static kms_err_t first_commit(op_t *op, const commit_body_t *b)
 	memcpy(v->luks_uuid, b->luks_uuid, LUKS_UUID_CAP);
 	v->state = VOLUME_ACTIVE;
 	v->rotated_ms = op->now_ms;
+	escrow_proven(v, s->version, op->now_ms);
 	KMS_TRY(volume_save(op));
 	return answer_volume(op, 200);
 }
@@ -279,6 +282,9 @@ kms_err_t op_volume_refused(op_t *op)
 	e.status_code = "refused-by-node";
 	e.status_detail = b.detail;
 	op->wrote = op->events_done = true;
+	op->volume.escrow.failed_ms = op->now_ms;
+	memcpy(op->volume.escrow.reason, b.detail, sizeof b.detail);
+	KMS_TRY(volume_save(op));
 	KMS_TRY(log_append(op->core->audit, op->txn, &e, &index));
 	return op_answer(op, 200, json_object());
 }
@@ -304,6 +310,7 @@ kms_err_t op_volume_reformat(op_t *op)
 	v->lineage++;
 	v->state = VOLUME_PRE_ACTIVE;
 	v->luks_uuid[0] = '\0';
+	v->escrow = (volume_escrow_t){.proven_ms = 0};
 	v->rotation_version = 0;
 	v->rotation_maintenance[0] = '\0';
 	KMS_TRY(new_secret(op, v));

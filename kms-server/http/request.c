@@ -14,7 +14,10 @@
 /* A body over its limit is read and dropped up to here, so that the client gets to see its 413 (closing with
  * unread bytes makes the kernel reset the connection, answer and all); what announces more is answered at
  * once. */
-#define DRAIN_MAX (1024U * 1024U)
+#define DRAIN_MAX CORE_HEADER_BODY_MAX
+
+/* Bodies of more than 64 KiB that are held at once, so that their sum is bounded. */
+#define LARGE_MAX 16U
 
 #define REQUEST_ID_BYTES 16U
 
@@ -39,6 +42,7 @@ struct request {
 	buf_t body;
 	uint64_t body_seen, body_limit;
 	bool drop_body; /* nobody will read it */
+	bool large;     /* one of LARGE_MAX */
 	bool cut;       /* the client does not stop sending: no answer, the connection ends */
 	core_job_t *job;
 	core_reply_t *reply; /* until the response has it */
@@ -233,6 +237,15 @@ static void set_body_limit(request_t *r)
 		r->drop_body = true;
 }
 
+static void take_large_place(request_t *r)
+{
+	if (r->drop_body || r->body_limit <= ROUTE_BODY_MAX)
+		return;
+	r->large = true;
+	if (atomic_fetch_add(&r->edge->large, 1) >= LARGE_MAX)
+		refuse(r, 429, "too many large bodies are under way: try again");
+}
+
 /* --- submission and answer --- */
 
 /* On the committer's thread, or on ours where nothing was submitted. After the resumption r may be gone. */
@@ -385,6 +398,7 @@ static enum MHD_Result begin_headers(request_t *r, const char *url, const char *
 	set_body_limit(r);
 	if (scan.content_length > r->body_limit)
 		refuse(r, 413, "the body is over its limit");
+	take_large_place(r);
 	r->state = RQ_BODY;
 	return scan.content_length > DRAIN_MAX ? submit(r) : MHD_YES;
 }
@@ -442,6 +456,8 @@ void request_end(request_t *r)
 		take_reply(r);
 	if (r->reply != NULL)
 		reply_free(r->reply);
+	if (r->large)
+		atomic_fetch_sub(&edge->large, 1);
 	buf_free(&r->body);
 	free(r->core);
 	free(r->uri);

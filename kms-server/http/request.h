@@ -21,6 +21,7 @@ typedef struct edge {
 	late_t *late;          /* refusals of strangers, when these are many */
 	atomic_size_t waiting; /* suspended in the core or held back: the daemon must not be stopped */
 	atomic_size_t active;  /* begun and not ended */
+	atomic_size_t large;   /* of these, with a body that may be longer than others' */
 } edge_t;
 
 typedef struct request request_t;

@@ -9,8 +9,9 @@
 		method, pattern, op, limit, need                                                             \
 	}
 
-#define NO_BODY   0U
-#define JSON_BODY ROUTE_BODY_MAX
+#define NO_BODY     0U
+#define JSON_BODY   ROUTE_BODY_MAX
+#define HEADER_BODY CORE_HEADER_BODY_MAX
 /* What a stranger may make us hold. */
 #define OPEN_BODY (16U * 1024U)
 
@@ -61,6 +62,9 @@ static const route_t table[] = {
 	R("DELETE", VOL, OP_VOLUME_DELETE, JSON_BODY, NEED_CERTIFICATE),
 	R("POST", VOL ":commit", OP_VOLUME_COMMIT, JSON_BODY, NEED_CERTIFICATE),
 	R("POST", VOL ":refused", OP_VOLUME_REFUSED, JSON_BODY, NEED_CERTIFICATE),
+	R("POST", VOL ":prove", OP_VOLUME_PROVE, JSON_BODY, NEED_CERTIFICATE),
+	R("GET", VOL "/header", OP_HEADER_GET, NO_BODY, NEED_CERTIFICATE),
+	R("PUT", VOL "/header", OP_HEADER_PUT, HEADER_BODY, NEED_CERTIFICATE),
 	R("POST", VOL ":reformat", OP_VOLUME_REFORMAT, JSON_BODY, NEED_CERTIFICATE),
 	R("POST", VOL ":release", OP_VOLUME_RELEASE, JSON_BODY, NEED_CERTIFICATE),
 	R("POST", VOL ":suspend", OP_VOLUME_SUSPEND, JSON_BODY, NEED_CERTIFICATE),

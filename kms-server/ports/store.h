@@ -31,6 +31,7 @@ typedef enum store_table {
 	STORE_POLICIES,    /* name → a policy document */
 	STORE_GRANTS,      /* id */
 	STORE_REVIEWS,     /* id */
+	STORE_HEADERS,     /* customer/service/volume/generation → a LUKS2 header, sealed by its node */
 	STORE_TABLES       /* how many */
 } store_table_t;
 

@@ -32,6 +32,7 @@ static const char *const TABLE_NAMES[STORE_TABLES] = {
 	[STORE_POLICIES] = "policies",
 	[STORE_GRANTS] = "grants",
 	[STORE_REVIEWS] = "reviews",
+	[STORE_HEADERS] = "headers",
 };
 #define SCHEMA_DB  "store"
 #define SCHEMA_KEY "schema"

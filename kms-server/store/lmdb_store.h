@@ -9,7 +9,7 @@
 
 #include "kms-server/ports/store.h"
 
-#define LMDB_STORE_SCHEMA 4U
+#define LMDB_STORE_SCHEMA 5U
 
 typedef struct lmdb_store_options {
 	uint64_t map_size_max; /* bytes the database may grow to; 0: 64 GiB. A write past it is FULL */

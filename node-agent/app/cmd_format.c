@@ -2,6 +2,7 @@
 
 #include "common/base/scope.h"
 #include "node-agent/app/agent.h"
+#include "node-agent/app/escrow.h"
 #include "node-agent/core/format.h"
 
 static kms_err_t check_usage(const conf_t *c, diag_t *why)
@@ -41,15 +42,17 @@ static kms_err_t format(const conf_t *c, agent_t *a, diag_t *why)
 {
 	char volume[NAME_CAP];
 	char device[AGENT_PATH_CAP];
-	SCOPED(closep) int lock = -1;
 	format_done_t done;
 	KMS_TRY(agent_volume_name(a, conf_text(c, "volume"), volume, why));
 	KMS_TRY(agent_absolute(conf_word(c, 0), device, why));
+	SCOPED(closep) int lock = -1;
 	KMS_TRY(records_lock(&a->state, volume, &lock, why));
 	const format_ports_t ports = {a->volumes, kms_client_port(a->kms), a->records};
 	const format_order_t order = {.volume = volume, .device = device, .force = conf_bool(c, "force")};
 	KMS_TRY(format_run(&ports, &order, &done, why));
 	print_done(a, volume, device, &done);
+	closep(&lock);
+	escrow_prove(a, volume);
 	return KMS_OK;
 }
 

@@ -2,6 +2,7 @@
 
 #include "common/base/scope.h"
 #include "node-agent/app/command.h"
+#include "node-agent/app/escrow.h"
 #include "node-agent/app/reencryption.h"
 #include "node-agent/core/rotate.h"
 
@@ -35,6 +36,13 @@ static void block_stops(void)
 	(void)sigprocmask(SIG_BLOCK, &stops, NULL);
 }
 
+static void prove(const conf_t *c, agent_t *a, const char *volume)
+{
+	(void)fflush(stdout);
+	if (!conf_bool(c, "no-proof"))
+		escrow_prove(a, volume);
+}
+
 static kms_err_t reencrypt(const conf_t *c, agent_t *a, const char *volume, diag_t *why)
 {
 	reencrypt_done_t done;
@@ -48,6 +56,7 @@ static kms_err_t reencrypt(const conf_t *c, agent_t *a, const char *volume, diag
 	KMS_TRY(e);
 	(void)printf("%s/%s/%s: re-encrypted with a new volume key; secret %u is active\n", self->customer,
 		     self->service, volume, done.version);
+	prove(c, a, volume);
 	return KMS_OK;
 }
 
@@ -62,6 +71,7 @@ static kms_err_t rotate(const conf_t *c, agent_t *a, diag_t *why)
 	KMS_TRY(rotation_do(a, volume, conf_text(c, "device"), conf_text(c, "maintenance"), &done, why));
 	(void)printf("%s/%s/%s: rotated; secret %u is active, secret %u is retired\n", self->customer,
 		     self->service, volume, done.version, done.retired);
+	prove(c, a, volume);
 	return KMS_OK;
 }
 
@@ -80,6 +90,9 @@ static int run(const conf_t *c)
 static const conf_setting_t flags[] = {
 	{"reencrypt", NULL, CONF_BOOL, 0, 0, NULL, NULL,
 	 "replace the volume key too: all data are written anew, in place"},
+	{"no-proof", NULL, CONF_BOOL, 0, 0, NULL, NULL,
+	 "do not test-open it afterwards and leave no copy of the header with the KMS: node-agent run does, "
+	 "later"},
 	{"maintenance", NULL, CONF_TEXT, 0, KMS_MAINTENANCE_CAP - 1, NULL, "ID",
 	 "the maintenance event that this is for"},
 	{"device", NULL, CONF_TEXT, 0, 4000, NULL, "DEVICE", "instead of the device on record"},
@@ -87,7 +100,7 @@ static const conf_setting_t flags[] = {
 
 const command_t command_rotate = {
 	.name = "rotate",
-	.synopsis = "NAME [--reencrypt] [--maintenance ID] [--device DEVICE]",
+	.synopsis = "NAME [--reencrypt] [--no-proof] [--maintenance ID] [--device DEVICE]",
 	.help = "replace a volume's secret, and with --reencrypt its volume key, or go on where that was "
 		"interrupted; works while it is in use",
 	.flags = flags,

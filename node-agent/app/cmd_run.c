@@ -7,9 +7,11 @@
 
 #include "common/base/clock.h"
 #include "common/base/scope.h"
+#include "common/crypto/digest.h"
 #include "common/io/file.h"
 #include "common/io/log.h"
 #include "node-agent/app/backoff.h"
+#include "node-agent/app/escrow.h"
 #include "node-agent/app/notify.h"
 #include "node-agent/app/reencryption.h"
 #include "node-agent/app/rotation.h"
@@ -18,10 +20,12 @@
 
 #define DELAY_MOST_MS   10000U /* of what the server says */
 #define BACKOFF_MOST_MS 60000U
+#define FIRST_PROOF_S   600 /* within which the first proof comes after a start */
 
 typedef struct runner {
 	agent_t *agent;
 	unsigned poll_s;
+	int64_t prove_every_ms, prove_at_ms; /* backoff_now_ms; every 0: never */
 	backoff_t backoff;
 	kms_clock_t clock;
 	sigset_t stops;
@@ -100,6 +104,37 @@ static void renew_when_due(runner_t *r)
 		log_warn("the certificate could not be renewed (%s): %s", kms_err_name(e), why.text);
 }
 
+/* --- proofs of escrow --- */
+
+/* Many nodes start together, after an outage say: each picks its moment. */
+static void schedule_first_proof(runner_t *r)
+{
+	uint8_t dice[4] = {0};
+	int64_t within = r->prove_every_ms < FIRST_PROOF_S * 1000 ? r->prove_every_ms : FIRST_PROOF_S * 1000;
+	if (crypto_random(dice, sizeof dice) != KMS_OK)
+		log_warn("no random bytes: the first proof of escrow comes at once");
+	int64_t at = (int64_t)(dice[0] | dice[1] << 8 | dice[2] << 16) * within / (1 << 24);
+	r->prove_at_ms = backoff_now_ms() + at;
+}
+
+static void prove_when_due(runner_t *r)
+{
+	int64_t now = backoff_now_ms();
+	if (r->prove_every_ms == 0 || now < r->prove_at_ms)
+		return;
+	escrow_prove(r->agent, NULL);
+	r->prove_at_ms = now + r->prove_every_ms;
+}
+
+/* A poll ends in time for the next proof. */
+static unsigned poll_seconds(const runner_t *r)
+{
+	int64_t left = (r->prove_at_ms - backoff_now_ms() + 999) / 1000;
+	if (r->prove_every_ms == 0 || left >= (int64_t)r->poll_s)
+		return r->poll_s;
+	return left > 0 ? (unsigned)left : 0;
+}
+
 /* --- tasks --- */
 
 static kms_err_t rotate_task(runner_t *r, const kms_task_t *t, const char *volume, const char *name,
@@ -109,6 +144,7 @@ static kms_err_t rotate_task(runner_t *r, const kms_task_t *t, const char *volum
 	KMS_TRY(rotation_do(r->agent, name, NULL, t->maintenance, &done, why));
 	log_notice("%s: rotated for %s; secret %u is active, secret %u is retired", volume, t->maintenance,
 		   done.version, done.retired);
+	escrow_prove(r->agent, name);
 	return KMS_OK;
 }
 
@@ -118,6 +154,7 @@ static kms_err_t reencrypt_task(runner_t *r, const kms_task_t *t, const char *vo
 	reencrypt_done_t done;
 	KMS_TRY(reencryption_do(r->agent, name, NULL, t->maintenance, false, &done, why));
 	log_notice("%s: re-encrypted for %s; secret %u is active", volume, t->maintenance, done.version);
+	escrow_prove(r->agent, name);
 	return KMS_OK;
 }
 
@@ -172,8 +209,9 @@ static void one_round(runner_t *r)
 	diag_t why = {""};
 	bool well = true;
 	renew_when_due(r);
+	prove_when_due(r);
 	idle(r, true);
-	kms_err_t e = kms_client_tasks(r->agent->kms, r->poll_s, &tasks, &why);
+	kms_err_t e = kms_client_tasks(r->agent->kms, poll_seconds(r), &tasks, &why);
 	idle(r, false);
 	if (e != KMS_OK) {
 		log_warn("asking for work: %s", why.text);
@@ -213,6 +251,7 @@ static int run(const conf_t *c)
 	runner_t r = {
 		.agent = &a,
 		.poll_s = (unsigned)conf_number(c, "poll"),
+		.prove_every_ms = conf_number(c, "prove-every") * 1000,
 		.backoff = {.most_ms = BACKOFF_MOST_MS},
 		.clock = clock_system(),
 	};
@@ -227,6 +266,7 @@ static int run(const conf_t *c)
 		 a.identity.id.node.service, a.identity.id.node.name, a.identity.urls);
 	notify(conf_text(c, "notify-socket"), "READY=1");
 	reencryption_resume_all(&a);
+	schedule_first_proof(&r);
 	for (;;)
 		one_round(&r);
 }
@@ -236,11 +276,13 @@ static const conf_setting_t flags[] = {
 	 "where to tell a service manager: ready"},
 	{"check-config", NULL, CONF_BOOL, 0, 0, NULL, NULL, "look at settings and identity, and end"},
 	{"poll", NULL, CONF_NUMBER, 0, 60, "50", "SECONDS", "how long one request waits for work"},
+	{"prove-every", NULL, CONF_NUMBER, 0, 2592000, "86400", "SECONDS",
+	 "how often volumes are test-opened with what the KMS holds; 0: never"},
 };
 
 const command_t command_run = {
 	.name = "run",
-	.synopsis = "[--check-config] [--poll SECONDS]",
+	.synopsis = "[--check-config] [--poll SECONDS] [--prove-every SECONDS]",
 	.help = "wait for work (rotations of maintenance events) and do it; renew the certificate in time",
 	.flags = flags,
 	.n_flags = COMMAND_COUNT(flags),

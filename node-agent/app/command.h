@@ -19,6 +19,7 @@ extern const command_t command_format;
 extern const command_t command_unlock;
 extern const command_t command_lock;
 extern const command_t command_rotate;
+extern const command_t command_restore_header;
 extern const command_t command_status;
 extern const command_t command_run;
 

@@ -98,7 +98,7 @@ static kms_err_t put(kms_port_t *port, const char *volume, kms_volume_t *out, di
 	return volume_answer(of(port), "PUT", volume, "", body, out, why);
 }
 
-static kms_err_t release_body(const char *const *volumes, size_t n, json_t **out)
+static kms_err_t release_body(const char *const *volumes, size_t n, bool proof, json_t **out)
 {
 	SCOPED(json_freep) json_t *body = NULL;
 	SCOPED(json_freep) json_t *list = NULL;
@@ -111,18 +111,20 @@ static kms_err_t release_body(const char *const *volumes, size_t n, json_t **out
 		if (json_object_set(body, "volumes", list) != 0)
 			return KMS_E_NOMEM;
 	}
+	if (proof && json_object_set_new(body, "proof", json_true()) != 0)
+		return KMS_E_NOMEM;
 	*out = TAKE(body);
 	return KMS_OK;
 }
 
-static kms_err_t release(kms_port_t *port, const char *const *volumes, size_t n, kms_releases_t *out,
-			 diag_t *why)
+static kms_err_t release_as(kms_port_t *port, const char *const *volumes, size_t n, bool proof,
+			    kms_releases_t *out, diag_t *why)
 {
 	kms_client_t *k = of(port);
 	SCOPED(json_freep) json_t *body = NULL;
 	SCOPED(client_reply_free) client_reply_t reply = {0};
 	SCOPED(kms_releases_clear) kms_releases_t all = {0};
-	KMS_TRY(release_body(volumes, n, &body));
+	KMS_TRY(release_body(volumes, n, proof, &body));
 	const call_t c = {"POST", "/v1/node/release", body, k->timeout_s};
 	kms_err_t e = request(k, &c, &reply, why);
 	if (e != KMS_E_PENDING) /* 202: every volume waits, and the answer says for whom */
@@ -135,6 +137,18 @@ static kms_err_t release(kms_port_t *port, const char *const *volumes, size_t n,
 	all.retry_after = reply.retry_after;
 	*out = kms_releases_take(&all);
 	return KMS_OK;
+}
+
+static kms_err_t release(kms_port_t *port, const char *const *volumes, size_t n, kms_releases_t *out,
+			 diag_t *why)
+{
+	return release_as(port, volumes, n, false, out, why);
+}
+
+static kms_err_t release_to_prove(kms_port_t *port, const char *const *volumes, size_t n, kms_releases_t *out,
+				  diag_t *why)
+{
+	return release_as(port, volumes, n, true, out, why);
 }
 
 static kms_err_t commit(kms_port_t *port, const char *volume, const char *luks_uuid,
@@ -253,6 +267,51 @@ static kms_err_t reencrypt_abort(kms_port_t *port, const char *volume, const uin
 	return proved_step(port, volume, "/reencryption:abort", proof, why);
 }
 
+static kms_err_t proof_body(const kms_proof_t *p, json_t **out)
+{
+	char fingerprint[2 * KMS_FINGERPRINT_LEN + 1], digest[2 * sizeof p->digest + 1];
+	hex_encode(span_of(p->fingerprint, sizeof p->fingerprint), fingerprint);
+	hex_encode(span_of(p->digest, sizeof p->digest), digest);
+	return json_build(out, "{s:I, s:s, s:s}", "version", (json_int_t)p->version, "fingerprint",
+			  fingerprint, "digest", digest);
+}
+
+static kms_err_t prove(kms_port_t *port, const char *volume, const kms_proof_t *p, bool *header_wanted,
+		       diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = NULL;
+	SCOPED(client_reply_free) client_reply_t reply = {0};
+	KMS_TRY(proof_body(p, &body));
+	KMS_TRY(volume_call(of(port), "POST", volume, ":prove", body, &reply, why));
+	return kms_decode_proof(buf_span(&reply.body), header_wanted, why);
+}
+
+static kms_err_t header_put(kms_port_t *port, const char *volume, const kms_proof_t *p, span_t sealed,
+			    diag_t *why)
+{
+	SCOPED(json_freep) json_t *body = NULL;
+	SCOPED(client_reply_free) client_reply_t reply = {0};
+	SCOPED(buf_free) buf_t text = BUF_INIT;
+	KMS_TRY(proof_body(p, &body));
+	base64_encode(sealed, &text);
+	KMS_TRY(text.err);
+	if (json_object_set_new(body, "copy", json_stringn((const char *)text.p, text.n)) != 0)
+		return diag_fail(why, KMS_E_NOMEM, "out of memory");
+	return volume_call(of(port), "PUT", volume, "/header", body, &reply, why);
+}
+
+static kms_err_t header_get(kms_port_t *port, const char *volume, uint32_t generation, kms_header_copy_t *out,
+			    diag_t *why)
+{
+	SCOPED(client_reply_free) client_reply_t reply = {0};
+	path3_t got;
+	char tail[48];
+	(void)snprintf(tail, sizeof tail, "/header?generation=%u", generation);
+	KMS_TRY(volume_call(of(port), "GET", volume, generation > 0 ? tail : "/header", NULL, &reply, why));
+	KMS_TRY(kms_decode_header(buf_span(&reply.body), &got, out, why));
+	return check_volume(of(port), &got, volume, why);
+}
+
 static const kms_ops_t ops = {
 	.get = get,
 	.put = put,
@@ -267,6 +326,10 @@ static const kms_ops_t ops = {
 	.reencrypt_progress = reencrypt_progress,
 	.reencrypt_promote = reencrypt_promote,
 	.reencrypt_abort = reencrypt_abort,
+	.release_to_prove = release_to_prove,
+	.prove = prove,
+	.header_put = header_put,
+	.header_get = header_get,
 };
 
 /* --- the running agent's --- */

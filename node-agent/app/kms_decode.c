@@ -4,7 +4,7 @@
 #include "common/base/scope.h"
 #include "common/proto/json.h"
 
-#define ANSWER_MAX (2U * 1024U * 1024U) /* 256 volumes with their secrets are a quarter of it */
+#define ANSWER_MAX (3U * 1024U * 1024U) /* a copy of a header; 256 volumes with their secrets are less */
 #define PEM_MAX    (64U * 1024U)
 
 #define COUNT(table)        (sizeof(table) / sizeof(table)[0])
@@ -305,7 +305,7 @@ typedef struct volume_row {
 	char state[24];
 	uint32_t lineage;
 	char luks_uuid[KMS_UUID_CAP];
-	json_t *secrets, *rotation;
+	json_t *secrets, *rotation, *reencryption;
 } volume_row_t;
 
 static const json_field_t volume_fields[] = {
@@ -316,6 +316,7 @@ static const json_field_t volume_fields[] = {
 	{"luks_uuid", JF_STRING, FIELD(volume_row_t, luks_uuid), true},
 	{"secrets", JF_RAW, offsetof(volume_row_t, secrets), 0, true},
 	{"rotation", JF_RAW, offsetof(volume_row_t, rotation), 0, true},
+	{"reencryption", JF_RAW, offsetof(volume_row_t, reencryption), 0, true},
 };
 
 static const struct {
@@ -363,7 +364,57 @@ kms_err_t kms_decode_volume(span_t body, kms_volume_t *out, diag_t *why)
 	memcpy(v.luks_uuid, row.luks_uuid, sizeof v.luks_uuid);
 	v.version = active_version(row.secrets);
 	v.rotating = json_is_object(row.rotation);
+	const char *reencryption = json_string_value(json_object_get(row.reencryption, "state"));
+	v.reencrypting = reencryption != NULL && strcmp(reencryption, "registered") != 0;
 	*out = v;
+	return KMS_OK;
+}
+
+/* --- proofs and copies of the header --- */
+
+kms_err_t kms_decode_proof(span_t body, bool *header_wanted, diag_t *why)
+{
+	SCOPED(json_freep) json_t *doc = NULL;
+	char header[16] = "";
+	const json_field_t field = {"header", JF_STRING, 0, sizeof header, false};
+	KMS_TRY(parse(body, &doc, why));
+	KMS_TRY(read_fields(doc, &field, 1, header, why));
+	*header_wanted = strcmp(header, "wanted") == 0;
+	return KMS_OK;
+}
+
+typedef struct header_row {
+	path3_t volume;
+	uint32_t generation;
+	kms_proof_t of;
+	json_t *copy;
+} header_row_t;
+
+static const json_field_t header_fields[] = {
+	{"volume", JF_PATH3, offsetof(header_row_t, volume), 0, false},
+	{"generation", JF_U32, offsetof(header_row_t, generation), 0, false},
+	{"version", JF_U32, offsetof(header_row_t, of.version), 0, false},
+	{"fingerprint", JF_HEX32, offsetof(header_row_t, of.fingerprint), 0, false},
+	{"digest", JF_HEX32, offsetof(header_row_t, of.digest), 0, false},
+	{"copy", JF_RAW, offsetof(header_row_t, copy), 0, false},
+};
+
+kms_err_t kms_decode_header(span_t body, path3_t *volume, kms_header_copy_t *out, diag_t *why)
+{
+	SCOPED(json_freep) json_t *doc = NULL;
+	header_row_t row = {.generation = 0};
+	size_t n = 0;
+	KMS_TRY(parse(body, &doc, why));
+	KMS_TRY(read_fields(doc, header_fields, COUNT(header_fields), &row, why));
+	span_t text = span_of(json_string_value(row.copy), json_string_length(row.copy));
+	uint8_t *to = text.n > 0 ? buf_reserve(&out->sealed, text.n) : NULL;
+	KMS_TRY(out->sealed.err);
+	if (to == NULL || base64_decode(text, to, text.n, &n) != KMS_OK)
+		return malformed(why, KMS_E_INVALID, "\"copy\" is not base64");
+	out->sealed.n = n;
+	out->generation = row.generation;
+	out->of = row.of;
+	*volume = row.volume;
 	return KMS_OK;
 }
 

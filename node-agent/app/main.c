@@ -6,8 +6,8 @@
 #include "node-agent/app/command.h"
 
 static const command_t *const commands[] = {
-	&command_enroll, &command_format, &command_unlock, &command_lock,
-	&command_rotate, &command_status, &command_run,
+	&command_enroll, &command_format,         &command_unlock, &command_lock,
+	&command_rotate, &command_restore_header, &command_status, &command_run,
 };
 
 static const command_t *find(const char *name)
@@ -22,7 +22,7 @@ static void print_usage(void)
 {
 	(void)printf("usage: node-agent VERB …\n\n");
 	for (size_t i = 0; i < COMMAND_COUNT(commands); i++)
-		(void)printf("  %-7s %s\n          %s\n", commands[i]->name, commands[i]->synopsis,
+		(void)printf("  %-14s %s\n                 %s\n", commands[i]->name, commands[i]->synopsis,
 			     commands[i]->help);
 	(void)printf("\nnode-agent VERB --help tells more. Settings file: " AGENT_CONF "\n");
 }

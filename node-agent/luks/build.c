@@ -20,7 +20,7 @@ static uint32_t sector_size(const device_t *d)
 	return d->size % 4096 == 0 ? 4096 : 512;
 }
 
-static kms_err_t new_file(const char *path, int *out, diag_t *why)
+kms_err_t luks_new_file(const char *path, int *out, diag_t *why)
 {
 	if (unlink(path) != 0 && errno != ENOENT)
 		return diag_fail(why, KMS_E_IO, "%s: %s", path, strerror(errno));
@@ -34,7 +34,7 @@ static kms_err_t new_file(const char *path, int *out, diag_t *why)
 }
 
 /* The file's name has to outlive a power cut as well. */
-static kms_err_t sync_folder(const char *path, diag_t *why)
+kms_err_t luks_sync_folder(const char *path, diag_t *why)
 {
 	SCOPED(freep) char *dir = strdup(path);
 	if (dir == NULL)
@@ -79,10 +79,10 @@ kms_err_t luks_build(volume_port_t *p, const char *file, const char *device, con
 	SCOPED(closep) int fd = -1;
 	(void)p;
 	KMS_TRY(device_open(device, DEVICE_READ, &d, why));
-	KMS_TRY(new_file(file, &fd, why));
+	KMS_TRY(luks_new_file(file, &fd, why));
 	KMS_TRY(format_file(fd, sector_size(&d), label, secret, why));
 	KMS_TRY(device_sync(fd, why));
-	return sync_folder(file, why);
+	return luks_sync_folder(file, why);
 }
 
 static kms_err_t open_header(const char *file, int *out, diag_t *why)
@@ -136,19 +136,25 @@ static kms_err_t clear_tail(const device_t *d, diag_t *why)
 	return device_sync(d->fd, why);
 }
 
-kms_err_t luks_write(volume_port_t *p, const char *file, const char *device, diag_t *why)
+kms_err_t luks_write_header(const char *file, const char *device, bool fresh, diag_t *why)
 {
 	SCOPED(device_close) device_t d = {.fd = -1};
 	SCOPED(closep) int header = -1;
-	(void)p;
 	KMS_TRY(open_header(file, &header, why));
 	KMS_TRY(device_open(device, DEVICE_EXCLUSIVE_WRITE, &d, why));
 	if (d.size < DEVICE_MIN)
 		return diag_fail(why, KMS_E_CONFLICT, "%s is too small", device);
 	KMS_TRY(copy_range(header, d.fd, KEYSLOTS_AT, KEYSLOTS_AT + MARK, why));
 	KMS_TRY(copy_range(header, d.fd, KEYSLOTS_AT + MARK, DEVICE_HEADER, why));
-	KMS_TRY(clear_tail(&d, why));
+	if (fresh)
+		KMS_TRY(clear_tail(&d, why));
 	KMS_TRY(copy_range(header, d.fd, FIRST_BLOCK, KEYSLOTS_AT, why));
 	failpoint("format.half-written");
 	return copy_range(header, d.fd, 0, FIRST_BLOCK, why);
+}
+
+kms_err_t luks_write(volume_port_t *p, const char *file, const char *device, diag_t *why)
+{
+	(void)p;
+	return luks_write_header(file, device, true, why);
 }

@@ -72,7 +72,8 @@ static kms_err_t copy_header(luks_volume_t *v, const char *shown, diag_t *why)
 	uint64_t n = v->device.size < DEVICE_HEADER ? v->device.size : DEVICE_HEADER;
 	uint64_t metadata = n;
 	KMS_TRY(metadata_end(&v->device, &metadata, why));
-	KMS_TRY(device_copy(&v->device, v->copy, 0, metadata < n ? metadata : n, why));
+	v->metadata = metadata < n ? metadata : n;
+	KMS_TRY(device_copy(&v->device, v->copy, 0, v->metadata, why));
 	return copy_size(v, n, why);
 }
 
@@ -307,6 +308,9 @@ static const volume_ops_t ops = {
 	.build = luks_build,
 	.begun = luks_begun,
 	.write = luks_write,
+	.image = luks_image,
+	.image_file = luks_image_file,
+	.put_back = luks_put_back,
 };
 
 kms_err_t luks_new(volume_check_t check, volume_port_t **out)

@@ -27,4 +27,14 @@ KMS_MUST luks_reencrypt(volume_t *v, const secret_t *secret, const char *mapping
 KMS_MUST luks_reencrypt_finish(volume_t *v, const secret_t *secret, diag_t *why);
 KMS_MUST luks_activate_reencrypting(volume_t *v, const secret_t *secret, const char *name, diag_t *why);
 
+/* build.c, for image.c: a new private file of the size of a header; the folder that it is in, durable. */
+KMS_MUST luks_new_file(const char *path, int *out, diag_t *why);
+KMS_MUST luks_sync_folder(const char *path, diag_t *why);
+/* fresh: no data are on the device. */
+KMS_MUST luks_write_header(const char *file, const char *device, bool fresh, diag_t *why);
+
+kms_err_t luks_image(volume_t *v, buf_t *out, diag_t *why);
+kms_err_t luks_image_file(volume_port_t *p, span_t image, const char *file, diag_t *why);
+kms_err_t luks_put_back(volume_port_t *p, span_t image, const char *file, const char *device, diag_t *why);
+
 #endif

@@ -8,8 +8,9 @@
 
 typedef struct luks_volume {
 	volume_t base;
-	device_t device; /* read-only */
-	int copy;        /* memfd with the header's bytes */
+	device_t device;   /* read-only */
+	int copy;          /* memfd with the header's bytes */
+	uint64_t metadata; /* of these, how many come before the keyslots */
 	struct crypt_device *cd;
 	crypt_log_t log;
 	volume_header_t header;

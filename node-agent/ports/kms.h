@@ -8,6 +8,7 @@
 #ifndef CLAVIGER_NODE_AGENT_PORTS_KMS_H
 #define CLAVIGER_NODE_AGENT_PORTS_KMS_H
 
+#include "common/base/buf.h"
 #include "common/base/name.h"
 #include "common/base/scope.h"
 #include "common/base/secret.h"
@@ -107,7 +108,22 @@ typedef struct kms_volume {
 	char luks_uuid[KMS_UUID_CAP];
 	uint32_t version; /* of the active secret; 0: none shown */
 	bool rotating;
+	bool reencrypting; /* it has begun on the disk */
 } kms_volume_t;
+
+/* That a secret opens the volume, and of which header. */
+typedef struct kms_proof {
+	uint32_t version; /* of the secret */
+	uint8_t fingerprint[KMS_FINGERPRINT_LEN];
+	uint8_t digest[32]; /* SHA-256 of the header's image (ports/volume.h) */
+} kms_proof_t;
+
+/* A copy of the header that the KMS keeps. */
+typedef struct kms_header_copy {
+	uint32_t generation;
+	kms_proof_t of;
+	buf_t sealed; /* owned; core/copy.h */
+} kms_header_copy_t;
 
 typedef struct kms_port kms_port_t;
 
@@ -131,6 +147,14 @@ typedef struct kms_ops {
 					uint64_t done, uint64_t total, diag_t *why);
 	kms_err_t (*reencrypt_promote)(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why);
 	kms_err_t (*reencrypt_abort)(kms_port_t *k, const char *volume, const uint8_t *proof, diag_t *why);
+	kms_err_t (*release_to_prove)(kms_port_t *k, const char *const *volumes, size_t n,
+				      kms_releases_t *out, diag_t *why);
+	kms_err_t (*prove)(kms_port_t *k, const char *volume, const kms_proof_t *proof, bool *header_wanted,
+			   diag_t *why);
+	kms_err_t (*header_put)(kms_port_t *k, const char *volume, const kms_proof_t *of, span_t sealed,
+				diag_t *why);
+	kms_err_t (*header_get)(kms_port_t *k, const char *volume, uint32_t generation,
+				kms_header_copy_t *out, diag_t *why);
 } kms_ops_t;
 
 struct kms_port {
@@ -222,6 +246,40 @@ static inline KMS_MUST kms_reencrypt_abort(kms_port_t *k, const char *volume, co
 					   diag_t *why)
 {
 	return k->ops->reencrypt_abort(k, volume, proof, why);
+}
+
+/* As kms_release, for a proof of escrow alone: nobody is asked for approval, and a volume that would need one
+ * is denied. */
+static inline KMS_MUST kms_release_to_prove(kms_port_t *k, const char *const *volumes, size_t n,
+					    kms_releases_t *out, diag_t *why)
+{
+	return k->ops->release_to_prove(k, volumes, n, out, why);
+}
+
+/* CONFLICT: the secret is not the active one. *header_wanted: the KMS has no copy of this header. */
+static inline KMS_MUST kms_prove(kms_port_t *k, const char *volume, const kms_proof_t *proof,
+				 bool *header_wanted, diag_t *why)
+{
+	return k->ops->prove(k, volume, proof, header_wanted, why);
+}
+
+/* CONFLICT: a re-encryption is running, or the secret is not the active one. */
+static inline KMS_MUST kms_header_put(kms_port_t *k, const char *volume, const kms_proof_t *of, span_t sealed,
+				      diag_t *why)
+{
+	return k->ops->header_put(k, volume, of, sealed, why);
+}
+
+/* generation 0: the newest. NOTFOUND: there is none. */
+static inline KMS_MUST kms_header_get(kms_port_t *k, const char *volume, uint32_t generation,
+				      kms_header_copy_t *out, diag_t *why)
+{
+	return k->ops->header_get(k, volume, generation, out, why);
+}
+
+static inline void kms_header_copy_clear(kms_header_copy_t *c)
+{
+	buf_free(&c->sealed);
 }
 
 /* Wipes and frees what the object owns; for SCOPED. */

@@ -8,6 +8,7 @@
 #ifndef CLAVIGER_NODE_AGENT_PORTS_VOLUME_H
 #define CLAVIGER_NODE_AGENT_PORTS_VOLUME_H
 
+#include "common/base/buf.h"
 #include "common/base/err.h"
 #include "common/base/secret.h"
 
@@ -107,6 +108,10 @@ typedef struct volume_ops {
 			   const secret_t *secret, diag_t *why);
 	kms_err_t (*begun)(volume_port_t *p, const char *file, const char *device, bool *out, diag_t *why);
 	kms_err_t (*write)(volume_port_t *p, const char *file, const char *device, diag_t *why);
+	kms_err_t (*image)(volume_t *v, buf_t *out, diag_t *why);
+	kms_err_t (*image_file)(volume_port_t *p, span_t image, const char *file, diag_t *why);
+	kms_err_t (*put_back)(volume_port_t *p, span_t image, const char *file, const char *device,
+			      diag_t *why);
 	kms_err_t (*can_reencrypt)(volume_port_t *p, diag_t *why);
 	kms_err_t (*reencrypt_begin)(volume_t *v, const secret_t *secret, int slot, int next,
 				     const char *mapping, diag_t *why);
@@ -234,6 +239,27 @@ static inline KMS_MUST volume_begun(volume_port_t *p, const char *file, const ch
 static inline KMS_MUST volume_write(volume_port_t *p, const char *file, const char *device, diag_t *why)
 {
 	return p->ops->write(p, file, device, why);
+}
+
+/* Appends the header that was loaded as bytes: the metadata and the areas of the keyslots in use, and the
+ * size of the device. The same header gives the same bytes. CONFLICT: its data do not begin where ours do. */
+static inline KMS_MUST volume_image(volume_t *v, buf_t *out, diag_t *why)
+{
+	return v->port->ops->image(v, out, why);
+}
+
+/* A private file, as of volume_build, with the header of an image. INTEGRITY: it is no image. */
+static inline KMS_MUST volume_image_file(volume_port_t *p, span_t image, const char *file, diag_t *why)
+{
+	return p->ops->image_file(p, image, file, why);
+}
+
+/* As volume_write, of a file made from the image, and without a byte changed behind the header. CONFLICT: the
+ * device is in use, or not as large as the one that the image was taken from. */
+static inline KMS_MUST volume_put_back(volume_port_t *p, span_t image, const char *file, const char *device,
+				       diag_t *why)
+{
+	return p->ops->put_back(p, image, file, device, why);
 }
 
 /* Whether this machine's libcryptsetup may re-encrypt. CONFLICT, and why not. */

@@ -38,6 +38,7 @@ static const column_t columns[] = {
 	{.title = "ROTATION", .format = rotation_format},
 	{.title = "ROTATED", .path = "rotated_ms", .kind = VALUE_TIME},
 	{.title = "LAST RELEASED", .path = "last_released_ms", .kind = VALUE_TIME},
+	{.title = "PROVEN", .path = "escrow.proven_ms", .kind = VALUE_TIME},
 };
 
 static const column_t details[] = {
@@ -52,6 +53,10 @@ static const column_t details[] = {
 	{.title = "CREATED", .path = "created_ms", .kind = VALUE_TIME},
 	{.title = "ROTATED", .path = "rotated_ms", .kind = VALUE_TIME},
 	{.title = "LAST RELEASED", .path = "last_released_ms", .kind = VALUE_TIME},
+	{.title = "PROVEN TO OPEN", .path = "escrow.proven_ms", .kind = VALUE_TIME},
+	{.title = "DID NOT OPEN", .path = "escrow.failed_ms", .kind = VALUE_TIME},
+	{.title = "REASON", .path = "escrow.reason"},
+	{.title = "HEADER COPIED", .path = "headers.0.stored_ms", .kind = VALUE_TIME},
 	{.title = "DESTROYED AFTER", .path = "destroy_after_ms", .kind = VALUE_TIME},
 };
 

@@ -118,7 +118,12 @@ static void sample_volume(any_rec_t *r)
 			    .n_secrets = VOLUME_SECRETS_MAX,
 			    .reencryption = {REENC_DONE, 6, 7, 8, UINT64_MAX, {9}, "m-8899aabbccddeeff"},
 			    .reencrypted_ms = 10,
-			    .n_former = VOLUME_FORMER_MAX};
+			    .n_former = VOLUME_FORMER_MAX,
+			    .escrow = {11, 12, 13, "the header was rewritten"},
+			    .header_generation = 14,
+			    .n_headers = VOLUME_HEADERS_MAX};
+	for (uint32_t i = 0; i < VOLUME_HEADERS_MAX; i++)
+		v->headers[i] = (volume_header_copy_t){i + 1, 40, {1}, {2}, 300000, 15};
 	for (uint32_t i = 0; i < VOLUME_FORMER_MAX; i++)
 		v->former[i] = (volume_former_t){"n0", i, 2, 40, 11, "01234567-89ab-cdef-0123-456789abcdef"};
 	for (uint32_t i = 0; i < VOLUME_FINGERPRINTS_MAX; i++)
@@ -357,6 +362,10 @@ static void test_fields_come_back(void **state)
 	assert_int_equal(out.volume.former[15].version, 40);
 	assert_int_equal(out.volume.former[15].left_ms, 11);
 	assert_string_equal(out.volume.former[15].luks_uuid, in.volume.luks_uuid);
+	assert_memory_equal(&out.volume.escrow, &in.volume.escrow, sizeof in.volume.escrow);
+	assert_int_equal(out.volume.header_generation, 14);
+	assert_int_equal(out.volume.n_headers, VOLUME_HEADERS_MAX);
+	assert_memory_equal(out.volume.headers, in.volume.headers, sizeof in.volume.headers);
 	sample_node(&in);
 	MUST(record_put_node(w->t, w->mac, KEY, &in.node));
 	MUST(record_get_node(w->t, w->mac, KEY, &out.node));
@@ -487,9 +496,10 @@ static void test_counts_are_held_under_the_arrays(void **state)
 	MUST(store_get(w->t, STORE_VOLUMES, span_str(KEY), &v));
 	buf_bytes(&b, v);
 	/* two counts of nothing and the state stand before the rest of the re-encryption; behind it are a
-	 * time and the last count */
+	 * time, the count of former nodes, and the escrow with the count of header copies */
 	static const uint8_t mosts[] = {VOLUME_FINGERPRINTS_MAX, VOLUME_SECRETS_MAX, REENC_DONE};
-	const size_t rest = 4 * 8 + 32 + sizeof(uint16_t) + 8 + 1;
+	const size_t escrow = 8 + 4 + 8 + sizeof(uint16_t) + 4 + 1;
+	const size_t rest = 4 * 8 + 32 + sizeof(uint16_t) + 8 + 1 + escrow;
 	size_t counts = b.n - SHA256_LEN - rest - COUNT(mosts);
 	for (size_t i = 0; i < COUNT(mosts); i++) {
 		uint8_t most = mosts[i];
@@ -498,9 +508,13 @@ static void test_counts_are_held_under_the_arrays(void **state)
 		expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "more than the array holds", i);
 		b.p[counts + i] = 0;
 	}
-	b.p[b.n - SHA256_LEN - 1] = VOLUME_FORMER_MAX + 1;
+	b.p[b.n - SHA256_LEN - escrow - 1] = VOLUME_FORMER_MAX + 1;
 	close_again(w, k, &b);
 	expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "more former nodes than the array holds", 0);
+	b.p[b.n - SHA256_LEN - escrow - 1] = 0;
+	b.p[b.n - SHA256_LEN - 1] = VOLUME_HEADERS_MAX + 1;
+	close_again(w, k, &b);
+	expect(k, w->mac, KEY, buf_span(&b), KMS_E_INTEGRITY, "more header copies than the array holds", 0);
 }
 
 static void test_names_of_states(void **state)

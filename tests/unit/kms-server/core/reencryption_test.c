@@ -1,22 +1,9 @@
-#include "common/base/encode.h"
 #include "common/base/scope.h"
-#include "common/crypto/digest.h"
 #include "tests/unit/kms-server/core/world.h"
 
 #define THIRD_FP "7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f7f"
 #define ZEROS64  "0000000000000000000000000000000000000000000000000000000000000000"
 #define V        "acme/db/v1"
-
-static void proof_of(const char *nonce64, const char *fingerprint, char hex[65])
-{
-	uint8_t fp[32], nonce[32], mac[32];
-	size_t n = 0;
-	assert_int_equal(hex_decode(span_str(fingerprint), fp, sizeof fp), KMS_OK);
-	assert_int_equal(base64_decode(span_str(nonce64), nonce, sizeof nonce, &n), KMS_OK);
-	assert_int_equal(n, 32);
-	assert_int_equal(crypto_hmac_sha256(span_of(fp, 32), span_of(nonce, 32), mac), KMS_OK);
-	hex_encode(span_of(mac, 32), hex);
-}
 
 static void start(world_t *w, const char *path, const char *fingerprint, const char *maintenance,
 		  char nonce[64])
@@ -46,7 +33,7 @@ static int progress(world_t *w, const char *path, const char *body)
 static int promote(world_t *w, const char *path, const char *nonce, const char *fingerprint)
 {
 	char hex[65], body[100];
-	proof_of(nonce, fingerprint, hex);
+	world_proof_by(fingerprint, nonce, hex);
 	(void)snprintf(body, sizeof body, "{\"proof\":\"%s\"}", hex);
 	fixture_pass(w->f, 20);
 	answer_t a = fixture_ask(
@@ -180,7 +167,7 @@ static int take(world_t *w, const char *path, call_t call, const char *nonce)
 	if (requests[call].start != NULL) {
 		(void)snprintf(body, sizeof body, "{\"fingerprint\":\"%s\"}", requests[call].start);
 	} else if (requests[call].by != NULL) {
-		proof_of(nonce, requests[call].by, hex);
+		world_proof_by(requests[call].by, nonce, hex);
 		if (requests[call].forged)
 			hex[63] = hex[63] == '0' ? '1' : '0';
 		(void)snprintf(body, sizeof body, "{\"proof\":\"%s\"}", hex);
@@ -252,7 +239,7 @@ static void rotate_once(world_t *w, const char *path)
 	fixture_pass(w->f, 20);
 	answer_t a =
 		fixture_expect(w->f, 200, &(ask_t){.op = OP_ROTATION_STAGE, .who = &w->n1, .path = path});
-	proof_of(text_at(a.json, "nonce"), FP_HEX, hex);
+	world_proof_by(FP_HEX, text_at(a.json, "nonce"), hex);
 	answer_free(&a);
 	(void)snprintf(body, sizeof body, "{\"version\":2,\"proof\":\"%s\"}", hex);
 	fixture_must(w->f, 200,
@@ -424,7 +411,7 @@ static void test_wrong_proof_changes_nothing(void **state)
 	char nonce[64], good[65];
 	start(w, V, OTHER_FP, NULL, nonce);
 	assert_int_equal(progress(w, V, "{\"done\":1,\"total\":1}"), 200);
-	proof_of(nonce, OTHER_FP, good);
+	world_proof_by(OTHER_FP, nonce, good);
 	SCOPED(buf_free) buf_t before = BUF_INIT;
 	SCOPED(buf_free) buf_t after = BUF_INIT;
 	raw_get(w->f, STORE_VOLUMES, V, &before);

@@ -1,18 +1,5 @@
-#include "common/base/encode.h"
 #include "common/base/scope.h"
-#include "common/crypto/digest.h"
 #include "tests/unit/kms-server/core/world.h"
-
-static void proof_of(const char *nonce64, char hex[65])
-{
-	uint8_t fp[32], nonce[32], mac[32];
-	size_t n = 0;
-	assert_int_equal(hex_decode(span_str(FP_HEX), fp, sizeof fp), KMS_OK);
-	assert_int_equal(base64_decode(span_str(nonce64), nonce, sizeof nonce, &n), KMS_OK);
-	assert_int_equal(n, 32);
-	assert_int_equal(crypto_hmac_sha256(span_of(fp, 32), span_of(nonce, 32), mac), KMS_OK);
-	hex_encode(span_of(mac, 32), hex);
-}
 
 /* --- all steps in all orders, against a model of the table in rotation.c --- */
 
@@ -139,7 +126,7 @@ static void take_step(world_t *w, const char *path, model_t *m, step_t step)
 	case PROMOTE_WRONG:
 		ask.op = OP_ROTATION_PROMOTE;
 		if (m->nonce[0] != '\0')
-			proof_of(m->nonce, hex);
+			world_proof(m->nonce, hex);
 		else
 			(void)snprintf(hex, sizeof hex, "%064d", 0);
 		hex[0] = step == PROMOTE ? hex[0] : hex[0] == '0' ? '1' : '0';
@@ -348,7 +335,7 @@ static void test_wrong_proof_changes_nothing(void **state)
 	model_t m = {.active = 1, .newest = 1, .state = {"", "active"}};
 	take_step(w, path, &m, STAGE);
 	char good[65];
-	proof_of(m.nonce, good);
+	world_proof(m.nonce, good);
 	SCOPED(buf_free) buf_t before = BUF_INIT;
 	raw_get(w->f, STORE_VOLUMES, path, &before);
 	for (unsigned i = 0; i < 64; i++) {
@@ -375,7 +362,7 @@ static void test_old_proof_is_not_taken(void **state)
 	char old[65], body[160];
 	model_t m = {.active = 1, .newest = 1, .state = {"", "active"}};
 	take_step(w, path, &m, STAGE);
-	proof_of(m.nonce, old);
+	world_proof(m.nonce, old);
 	take_step(w, path, &m, ABORT);
 	m.nonce[0] = '\0';
 	take_step(w, path, &m, STAGE);
@@ -392,7 +379,7 @@ static void test_late_requests_change_nothing(void **state)
 	char proof[65], promote[160];
 	model_t m = {.active = 1, .newest = 1, .state = {"", "active"}};
 	take_step(w, path, &m, STAGE);
-	proof_of(m.nonce, proof);
+	world_proof(m.nonce, proof);
 	(void)snprintf(promote, sizeof promote, "{\"version\":2,\"proof\":\"%s\"}", proof);
 	take_step(w, path, &m, PROMOTE);
 	take_step(w, path, &m, RETIRE);
@@ -450,7 +437,7 @@ static void test_many_rotations(void **state)
 		fixture_pass(w->f, 100);
 		answer_t a = fixture_expect(w->f, 200,
 					    &(ask_t){.op = OP_ROTATION_STAGE, .who = &w->n1, .path = path});
-		proof_of(text_at(a.json, "nonce"), hex);
+		world_proof(text_at(a.json, "nonce"), hex);
 		answer_free(&a);
 		(void)snprintf(body, sizeof body, "{\"version\":%u,\"proof\":\"%s\"}", n + 1, hex);
 		fixture_must(w->f, 200,

@@ -1,30 +1,7 @@
-#include "common/base/encode.h"
 #include "common/base/scope.h"
-#include "common/crypto/digest.h"
 #include "tests/unit/kms-server/core/world.h"
 
 #include <time.h>
-
-static void rotate(world_t *w)
-{
-	char body[160], hex[65];
-	uint8_t fp[32], nonce[32], mac[32];
-	size_t n = 0;
-	const char *path = "acme/db/v1";
-	answer_t a =
-		fixture_expect(w->f, 200, &(ask_t){.op = OP_ROTATION_STAGE, .who = &w->n1, .path = path});
-	assert_int_equal(hex_decode(span_str(FP_HEX), fp, 32), KMS_OK);
-	assert_int_equal(base64_decode(span_str(text_at(a.json, "nonce")), nonce, 32, &n), KMS_OK);
-	assert_int_equal(crypto_hmac_sha256(span_of(fp, 32), span_of(nonce, 32), mac), KMS_OK);
-	hex_encode(span_of(mac, 32), hex);
-	answer_free(&a);
-	(void)snprintf(body, sizeof body, "{\"version\":2,\"proof\":\"%s\"}", hex);
-	fixture_must(w->f, 200,
-		     &(ask_t){.op = OP_ROTATION_PROMOTE, .who = &w->n1, .path = path, .body = body});
-	fixture_must(
-		w->f, 200,
-		&(ask_t){.op = OP_ROTATION_RETIRE, .who = &w->n1, .path = path, .body = "{\"version\":1}"});
-}
 
 /* A housekeeping run has ended when one that was asked for after this call has. */
 static void let_it_sweep(fixture_t *f)
@@ -46,7 +23,7 @@ static void test_deactivated_secrets_after_seven_days(void **state)
 {
 	world_t *w = *state;
 	char text[32];
-	rotate(w);
+	world_rotate(w, 1);
 	fixture_pass(w->f, 7 * DAY_MS - HOUR_MS);
 	let_it_sweep(w->f);
 	assert_string_equal(state_of(w->f, text), "active deactivated");

@@ -56,6 +56,10 @@ static const row_t rows[OP_COUNT] = {
 	[OP_VOLUME_REFUSED] = {FOR_NODES, "{\"detail\":\"x\"}"},
 	[OP_VOLUME_COMMIT] = {FOR_NODES, "{\"luks_uuid\":\"" LUKS_UUID "\",\"fingerprint\":\"" FP_HEX
 					 "\",\"lineage\":1}"},
+	[OP_VOLUME_PROVE] = {FOR_NODES, "{\"version\":1,\"fingerprint\":\"" FP_HEX "\"}"},
+	[OP_HEADER_PUT] = {FOR_NODES, "{\"version\":1,\"fingerprint\":\"" FP_HEX "\",\"digest\":\"" FP_HEX
+				      "\",\"copy\":\"AAAA\"}"},
+	[OP_HEADER_GET] = {FOR_NODES, NULL},
 	[OP_VOLUME_REFORMAT] = {FOR_NODES, "{}"},
 	[OP_VOLUME_RELEASE] = {FOR_NODES, "{}"},
 	[OP_VOLUME_SUSPEND] = {FOR_ADMINS, "{}"},

@@ -14,4 +14,13 @@ typedef struct world {
 int world_setup(void **state);
 int world_teardown(void **state);
 
+/* A whole rotation of acme/db/v1, whose active secret is `version`. */
+void world_rotate(world_t *w, uint32_t version);
+/* The proof that belongs to a nonce, by this fingerprint. */
+void world_proof_by(const char *fp_hex, const char *nonce64, char hex[65]);
+static inline void world_proof(const char *nonce64, char hex[65])
+{
+	world_proof_by(FP_HEX, nonce64, hex);
+}
+
 #endif

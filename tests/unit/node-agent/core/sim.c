@@ -469,7 +469,43 @@ static kms_err_t activate_reencrypting(volume_t *base, const secret_t *secret, c
 	return leave(v->sim, KMS_OK, why);
 }
 
+static kms_err_t image(volume_t *base, buf_t *out, diag_t *why)
+{
+	sim_volume_t *v = of(base);
+	KMS_TRY(enter(v->sim, why));
+	buf_bytes(out, span_of(&v->copy, sizeof v->copy));
+	return leave(v->sim, out->err, why);
+}
+
+static kms_err_t image_file(volume_port_t *p, span_t image, const char *file, diag_t *why)
+{
+	sim_t *s = of_volumes(p);
+	KMS_TRY(enter(s, why));
+	if (image.n != sizeof s->header || strcmp(file, SIM_HEADER) != 0)
+		return diag_fail(why, KMS_E_INTEGRITY, "the copy of the header is damaged");
+	memcpy(&s->header, image.p, image.n);
+	s->header_file = true;
+	return leave(s, KMS_OK, why);
+}
+
+static kms_err_t put_back(volume_port_t *p, span_t image, const char *file, const char *device, diag_t *why)
+{
+	sim_t *s = of_volumes(p);
+	sim_disk_t *d = disk_at(s, device);
+	(void)image;
+	(void)file;
+	KMS_TRY(enter(s, why));
+	if (d == NULL)
+		return diag_fail(why, KMS_E_NOTFOUND, "%s does not exist", device);
+	*d = s->header;
+	s->writes++;
+	return leave(s, KMS_OK, why);
+}
+
 static const volume_ops_t volume_ops = {
+	.image = image,
+	.image_file = image_file,
+	.put_back = put_back,
 	.probe = probe,
 	.load = load,
 	.close = close_volume,
@@ -521,6 +557,7 @@ static void show(const sim_t *s, kms_volume_t *out)
 	(void)snprintf(out->volume.service, NAME_CAP, "db");
 	(void)snprintf(out->volume.name, NAME_CAP, SIM_VOLUME);
 	memcpy(out->luks_uuid, s->uuid, sizeof out->luks_uuid);
+	out->reencrypting = s->reencryption == SIM_RUNNING;
 }
 
 static kms_err_t known(const sim_t *s, const char *volume, diag_t *why)
@@ -803,7 +840,56 @@ static kms_err_t abort_next(kms_port_t *k, const char *volume, const uint8_t *pr
 	return leave(s, KMS_OK, why);
 }
 
+static kms_err_t prove(kms_port_t *k, const char *volume, const kms_proof_t *proof, bool *header_wanted,
+		       diag_t *why)
+{
+	sim_t *s = of_kms(k);
+	(void)volume;
+	KMS_TRY(enter(s, why));
+	if (s->secrets[proof->version] != SIM_ACTIVE)
+		return diag_fail(why, KMS_E_CONFLICT, "not the active secret");
+	if (memcmp(proof->fingerprint, s->fingerprint, 32) != 0)
+		return diag_fail(why, KMS_E_DENIED, "no proof");
+	s->proofs++;
+	*header_wanted = s->copy_n == 0 || s->copy_of.version != proof->version ||
+			 memcmp(s->copy_of.digest, proof->digest, 32) != 0;
+	return leave(s, KMS_OK, why);
+}
+
+static kms_err_t header_put(kms_port_t *k, const char *volume, const kms_proof_t *of_, span_t sealed,
+			    diag_t *why)
+{
+	sim_t *s = of_kms(k);
+	(void)volume;
+	KMS_TRY(enter(s, why));
+	if (sealed.n > sizeof s->copy)
+		return diag_fail(why, KMS_E_FULL, "too large");
+	memcpy(s->copy, sealed.p, sealed.n);
+	s->copy_n = sealed.n;
+	s->copy_of = *of_;
+	s->copies++;
+	return leave(s, KMS_OK, why);
+}
+
+static kms_err_t header_get(kms_port_t *k, const char *volume, uint32_t generation, kms_header_copy_t *out,
+			    diag_t *why)
+{
+	sim_t *s = of_kms(k);
+	(void)volume;
+	KMS_TRY(enter(s, why));
+	if (s->copy_n == 0 || generation > 1)
+		return diag_fail(why, KMS_E_NOTFOUND, "there is no copy");
+	buf_bytes(&out->sealed, span_of(s->copy, s->copy_n));
+	out->generation = 1;
+	out->of = s->copy_of;
+	return leave(s, out->sealed.err, why);
+}
+
 static const kms_ops_t kms_operations = {
+	.release_to_prove = release,
+	.prove = prove,
+	.header_put = header_put,
+	.header_get = header_get,
 	.get = get,
 	.put = put,
 	.release = release,

@@ -75,6 +75,11 @@ typedef struct sim {
 	enum { SIM_NO_REENCRYPTION = 0, SIM_REGISTERED, SIM_RUNNING } reencryption;
 	uint8_t next_fingerprint[32];
 	uint8_t next_nonce[32];
+	/* the copy of the header that it keeps */
+	uint8_t copy[4096];
+	size_t copy_n;
+	kms_proof_t copy_of;
+	unsigned proofs, copies;
 	uint64_t progress; /* the last that was reported */
 	unsigned late_at;  /* with the first report after so many calls another's registration comes first; 0:
 			      never */
