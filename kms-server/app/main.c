@@ -23,7 +23,9 @@ static const verb_t verbs[] = {
 	{"run", verb_run, "run --dir DIR [--listen ADDR:PORT]", "serve"},
 	{"backup", verb_backup, "backup --dir DIR FILE",
 	 "write an encrypted, verified backup; the server may run"},
-	{"restore", verb_restore, "restore --dir DIR FILE [--accept-rollback]",
+	{"confirm", verb_confirm, "confirm --dir DIR --label NAME FILE",
+	 "read a copy of a backup where it is kept, and count it; the server may run"},
+	{"restore", verb_restore, "restore --dir DIR FILE [--accept-rollback [--accept-loss]]",
 	 "put a backup back; shares are read from standard input"},
 };
 

@@ -8,6 +8,7 @@
  *   log.vkey                     0644: what verifies them, for auditors
  *   log.checkpoint log.cosigned  how far the log has gone, kept outside the database (kms-server/core/init.h)
  *   export/NAME.position         0600: how far each exporter is (kms-server/audit/position.h)
+ *   copies/LABEL                 0600: the checkpoint in a confirmed copy (kms-server/core/copies.h)
  *   operators/NAME.crt NAME.key  the first operator's, to be moved to its owner
  *   lock                         held while a process may write to the database */
 #ifndef CLAVIGER_KMS_SERVER_APP_SERVER_DIR_H

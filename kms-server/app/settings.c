@@ -51,6 +51,8 @@ static const conf_setting_t table[] = {
 	 "how long a person's access is good until somebody else confirms it"},
 	{"proof-overdue", NULL, CONF_NUMBER, 1, 365, "3", "DAYS",
 	 "health and metrics say so when a volume was not proven to open for so long"},
+	{"copies", NULL, CONF_NUMBER, 0, 8, "0", "N",
+	 "durable copies that must hold a new secret before the old one goes: see kms-server confirm"},
 	{"export-file", NULL, CONF_TEXT, 0, 512, NULL, "PATH", "a file of events, one JSON object a line"},
 	{"export-file-size", NULL, CONF_NUMBER, 1, 65536, "100", "MIB",
 	 "it is rotated when it reaches this size"},
@@ -86,6 +88,12 @@ static const conf_setting_t init_flags[] = {
 static const conf_setting_t restore_flags[] = {
 	{"accept-rollback", NULL, CONF_BOOL, 0, 0, NULL, NULL,
 	 "restore although the log has gone on since the backup: logged, and a new log epoch begins"},
+	{"accept-loss", NULL, CONF_BOOL, 0, 0, NULL, NULL,
+	 "restore although volumes that were named would not open"},
+};
+
+static const conf_setting_t confirm_flags[] = {
+	{"label", NULL, CONF_TEXT, 0, 63, NULL, "NAME", "the place where the copy is kept"},
 };
 
 typedef struct verb_flags {
@@ -102,6 +110,8 @@ static verb_flags_t flags_of(settings_verb_t verb)
 		return (verb_flags_t){run_flags, COUNT(run_flags)};
 	case SETTINGS_RESTORE:
 		return (verb_flags_t){restore_flags, COUNT(restore_flags)};
+	case SETTINGS_CONFIRM:
+		return (verb_flags_t){confirm_flags, COUNT(confirm_flags)};
 	case SETTINGS_BACKUP:
 		break;
 	}
@@ -157,6 +167,8 @@ void settings_help(FILE *out)
 	conf_help(init_flags, COUNT(init_flags), out);
 	(void)fprintf(out, "\nFlags of run:\n");
 	conf_help(run_flags, COUNT(run_flags), out);
+	(void)fprintf(out, "\nFlags of confirm:\n");
+	conf_help(confirm_flags, COUNT(confirm_flags), out);
 	(void)fprintf(out, "\nFlags of restore:\n");
 	conf_help(restore_flags, COUNT(restore_flags), out);
 }

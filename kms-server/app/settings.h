@@ -8,7 +8,13 @@
 
 #define SETTINGS_FILE "/etc/claviger/kms-server.conf"
 
-typedef enum settings_verb { SETTINGS_INIT, SETTINGS_RUN, SETTINGS_BACKUP, SETTINGS_RESTORE } settings_verb_t;
+typedef enum settings_verb {
+	SETTINGS_INIT,
+	SETTINGS_RUN,
+	SETTINGS_BACKUP,
+	SETTINGS_CONFIRM,
+	SETTINGS_RESTORE
+} settings_verb_t;
 
 /* Reads flags, environment and file. INVALID when --dir is missing, or when there are not exactly `words`
  * words behind the flags. */

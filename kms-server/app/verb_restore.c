@@ -5,6 +5,7 @@
 #include "kms-server/app/bundle.h"
 #include "kms-server/app/settings.h"
 #include "kms-server/app/shares.h"
+#include "kms-server/core/copies.h"
 #include "kms-server/core/init.h"
 #include "kms-server/store/backup.h"
 #include "kms-server/store/lmdb_store.h"
@@ -18,8 +19,9 @@
  * on the same file system, checked, marked, and then changes places with the old one, which is kept. */
 typedef struct restoring {
 	const char *dir, *file, *keyfile;
-	bool accept_rollback;
-	bool there; /* dir is a server's folder already */
+	bool accept_rollback, accept_loss;
+	size_t losses; /* volumes that would not open, as far as can be told */
+	bool there;    /* dir is a server's folder already */
 	int lock;
 	char *staged; /* holds "db" */
 	buf_t extra;  /* the backup's bundle */
@@ -140,6 +142,55 @@ static kms_err_t refuse_rollback(const restoring_t *r, const log_head_t *lost, d
 			 (unsigned long long)r->head.size, r->head.epoch);
 }
 
+static void tell_loss(void *ctx, const char *volume, const char *reason)
+{
+	restoring_t *r = ctx;
+	r->losses++;
+	printf("%s would not open: %s.\n", volume, reason);
+}
+
+/* Nothing here knows what became of the disks since the backup. */
+static kms_err_t tell_unknown(store_t *restored, diag_t *why)
+{
+	int64_t ms;
+	struct tm tm;
+	char text[32] = "the backup";
+	if (copies_time(restored, &ms) != KMS_OK)
+		return diag_fail(why, KMS_E_INTEGRITY, "the newest event of the backup cannot be read");
+	time_t at = (time_t)(ms / 1000);
+	if (ms != 0 && gmtime_r(&at, &tm) != NULL)
+		(void)strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	printf("No newer database can be read here: volumes that were rotated, re-encrypted or made after %s "
+	       "would not open. If this is the newest confirmed copy and the setting copies was not 0, none "
+	       "was rotated or re-encrypted.\n",
+	       text);
+	return KMS_OK;
+}
+
+static kms_err_t look_for_losses(restoring_t *r, store_t *restored, diag_t *why)
+{
+	SCOPED(freep) char *db = NULL;
+	SCOPED(store_closep) store_t *newer = NULL;
+	const lmdb_store_options_t o = {.read_only = true};
+	log_head_t head;
+	diag_t ignored;
+	KMS_TRY(path_join(r->dir, SERVER_DIR_DB, &db));
+	if (!r->there || lmdb_store_open(db, &o, &newer, &ignored) != KMS_OK ||
+	    core_log_head(newer, &head) != KMS_OK)
+		return tell_unknown(restored, why);
+	if (!further(&head, &r->head))
+		return KMS_OK;
+	return copies_losses(newer, restored, tell_loss, r) == KMS_OK ? KMS_OK : tell_unknown(restored, why);
+}
+
+static kms_err_t refuse_loss(const restoring_t *r, diag_t *why)
+{
+	return diag_fail(why, KMS_E_INTEGRITY,
+			 "%zu volumes, named above, would not open after it: take a newer backup, or say "
+			 "--accept-loss; nothing was changed",
+			 r->losses);
+}
+
 /* The folder's own key goes before the backup's: it is the one that auditors know. */
 static kms_err_t load_signer(restoring_t *r, diag_t *why)
 {
@@ -169,8 +220,12 @@ static kms_err_t check_and_mark(restoring_t *r, diag_t *why)
 	KMS_TRY(lmdb_store_open(db, &o, &store, why));
 	KMS_TRY(core_log_head(store, &r->head));
 	bool rollback = further(&lost, &r->head);
+	KMS_TRY(look_for_losses(r, store, why));
+	(void)fflush(stdout);
 	if (rollback && !r->accept_rollback)
 		return refuse_rollback(r, &lost, why);
+	if (r->losses > 0 && !r->accept_loss)
+		return refuse_loss(r, why);
 	if (rollback)
 		KMS_TRY(core_restore_mark(store, &clock, r->log_signer, &lost, why));
 	KMS_TRY(core_log_head(store, &r->head));
@@ -307,6 +362,7 @@ kms_err_t verb_restore(int argc, char **argv, diag_t *why)
 			 .file = conf_word(conf, 0),
 			 .keyfile = conf_text(conf, "seal-keyfile"),
 			 .accept_rollback = conf_bool(conf, "accept-rollback"),
+			 .accept_loss = conf_bool(conf, "accept-loss"),
 			 .lock = -1};
 	return restore(&r, why);
 }

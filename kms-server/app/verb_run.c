@@ -279,6 +279,7 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 			    .proof_days = (uint32_t)conf_number(conf, "proof-overdue"),
 			    .witness_alert = (uint64_t)conf_number(conf, "witness-lag-alert"),
 			    .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
+			    .copies = (uint32_t)conf_number(conf, "copies"),
 			    .commit_each = conf_bool(conf, "commit-each"),
 			    .metrics = r->metrics};
 	KMS_TRY(settings_operator_networks(conf, &o.operator_networks, why));

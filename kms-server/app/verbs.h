@@ -8,6 +8,7 @@
 KMS_MUST verb_init(int argc, char **argv, diag_t *why);
 KMS_MUST verb_run(int argc, char **argv, diag_t *why);
 KMS_MUST verb_backup(int argc, char **argv, diag_t *why);
+KMS_MUST verb_confirm(int argc, char **argv, diag_t *why);
 KMS_MUST verb_restore(int argc, char **argv, diag_t *why);
 
 #endif

@@ -380,6 +380,7 @@ void *committer_main(void *arg)
 			requeue_polls(c, true, now);
 		if (now - c->ticked_ms >= TICK_MS || now < c->ticked_ms) {
 			c->ticked_ms = now;
+			copies_look(c, now);
 			tick(c, now);
 			requeue_polls(c, c->woken, now);
 			c->woken = false;

@@ -212,19 +212,19 @@ static json_t *health_json(core_t *c, const char *status)
 	uint64_t size = audit_size(c->audit);
 	log_space_t space = space_of(c);
 	bool behind = limits_witness_behind(c);
-	return json_pack("{s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:[s], s:[s, s], "
-			 "s:s, s:I, "
-			 "s:i}",
-			 "status", status, "initialised", 1, "bootstrap", atomic_load(&c->bootstrap),
-			 "sealed", atomic_load(&c->sealed), "log_writable", atomic_load(&c->log_writable),
-			 "degraded", space != LOG_SPACE_OK || behind || degraded(p, n), "witness_behind",
-			 behind, "log_space", log_space_name(space), "operator_networks",
-			 c->operator_networks.n > 0 ? "listed" : "anywhere", "log_size", (json_int_t)size,
-			 "checkpoint_size", (json_int_t)checkpoint_size(c), "witnesses",
-			 parties_json(p, n, AUDIT_WITNESS, size), "sinks",
-			 parties_json(p, n, AUDIT_SINK, size), "api", "v1", "features", "maintenance",
-			 "audit-log", "version", CLAVIGER_VERSION, "time_ms",
-			 (json_int_t)clock_now(&c->clock), "durable_copies_required", 0);
+	return json_pack(
+		"{s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:s, s:s, s:I, s:I, s:o, s:o, s:[s], s:[s, s], "
+		"s:s, s:I, "
+		"s:i}",
+		"status", status, "initialised", 1, "bootstrap", atomic_load(&c->bootstrap), "sealed",
+		atomic_load(&c->sealed), "log_writable", atomic_load(&c->log_writable), "degraded",
+		space != LOG_SPACE_OK || behind || degraded(p, n), "witness_behind", behind, "log_space",
+		log_space_name(space), "operator_networks",
+		c->operator_networks.n > 0 ? "listed" : "anywhere", "log_size", (json_int_t)size,
+		"checkpoint_size", (json_int_t)checkpoint_size(c), "witnesses",
+		parties_json(p, n, AUDIT_WITNESS, size), "sinks", parties_json(p, n, AUDIT_SINK, size), "api",
+		"v1", "features", "maintenance", "audit-log", "version", CLAVIGER_VERSION, "time_ms",
+		(json_int_t)clock_now(&c->clock), "durable_copies_required", (int)c->copies.required);
 }
 
 static bool add_reviews(core_t *c, json_t *to)
@@ -243,6 +243,14 @@ static bool add_escrow(core_t *c, json_t *to)
 					     (json_int_t)atomic_load(&c->escrow.bare))) == 0;
 }
 
+/* null until a copy was confirmed */
+static bool add_copies(core_t *c, json_t *to)
+{
+	int64_t newest = atomic_load(&c->copies.newest_ms), age = clock_now(&c->clock) - newest;
+	json_t *seconds = newest != 0 ? json_integer((json_int_t)(age > 0 ? age / 1000 : 0)) : json_null();
+	return json_object_set_new(to, "newest_copy_age_s", seconds) == 0;
+}
+
 void core_health(core_t *c, core_reply_t *out)
 {
 	bool sealed = atomic_load(&c->sealed), writable = atomic_load(&c->log_writable);
@@ -257,7 +265,8 @@ void core_health(core_t *c, core_reply_t *out)
 			      .content_type = "application/json"};
 	out->retry_after = out->status == 503 ? 5 : 0;
 	SCOPED(json_freep) json_t *j = health_json(c, status);
-	if (j == NULL || !add_reviews(c, j) || !add_escrow(c, j) || json_write(j, &out->body) != KMS_OK)
+	if (j == NULL || !add_reviews(c, j) || !add_escrow(c, j) || !add_copies(c, j) ||
+	    json_write(j, &out->body) != KMS_OK)
 		buf_free(&out->body);
 }
 
@@ -274,6 +283,8 @@ void core_view(core_t *c, metrics_view_t *out)
 	out->escrow_overdue = atomic_load(&c->escrow.overdue);
 	out->escrow_failed = atomic_load(&c->escrow.failed);
 	out->escrow_bare = atomic_load(&c->escrow.bare);
+	out->copies_required = c->copies.required;
+	out->copies_newest_ms = atomic_load(&c->copies.newest_ms);
 	(void)pthread_mutex_lock(&c->lock);
 	out->waiting = c->queue.n;
 	(void)pthread_mutex_unlock(&c->lock);

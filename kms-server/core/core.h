@@ -117,6 +117,7 @@ typedef struct core_options {
 				   never */
 	networks_t operator_networks; /* where operators may come from; none: anywhere */
 	core_review_days_t review_days;
+	uint32_t copies; /* confirmed copies that must hold a pending secret before it is promoted; 0: none */
 	uint32_t recertify_days; /* how long an access is good until somebody confirms it; 0: 90 */
 	uint32_t proof_days;     /* a volume that was not proven to open for so long is overdue; 0: 3 */
 } core_options_t;

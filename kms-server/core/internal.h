@@ -151,6 +151,12 @@ struct core {
 		atomic_uint_fast64_t bare;    /* no copy of the header */
 	} escrow;
 
+	struct {
+		uint32_t required;
+		int64_t read_ms;
+		atomic_int_fast64_t newest_ms; /* any thread; 0: no mark */
+	} copies;
+
 	/* shared */
 	pthread_mutex_t lock;
 	pthread_cond_t more;
@@ -208,9 +214,10 @@ typedef struct op {
 	char correlation[MAINT_ID_CAP];
 	char ticket[TEXT_CAP];
 
-	int status;       /* of the answer; 0 until set */
-	const char *slug; /* of a problem */
-	const char *code; /* status_code of the event when it is not "done" */
+	int status;           /* of the answer; 0 until set */
+	uint32_t retry_after; /* of a refusal with 503 or 429; 0: soon */
+	const char *slug;     /* of a problem */
+	const char *code;     /* status_code of the event when it is not "done" */
 	diag_t why;
 	diag_t told; /* status_detail of the event of an act that was done */
 	json_t *answer;
@@ -432,6 +439,11 @@ kms_err_t op_reencryption_start(op_t *op);
 kms_err_t op_reencryption_progress(op_t *op);
 kms_err_t op_reencryption_promote(op_t *op);
 kms_err_t op_reencryption_abort(op_t *op);
+/* copies.c: a refusal until enough copies hold the volume's pending secret or fingerprint: the transaction
+ * that made it ends with a log longer than pending_at_log, and so does every copy that has it. */
+KMS_MUST copies_wait(op_t *op);
+/* The newest mark, for health and metrics: the committer looks now and then. */
+void copies_look(core_t *c, int64_t now_ms);
 kms_err_t op_node_tasks(op_t *op);
 kms_err_t op_node_report(op_t *op);
 kms_err_t op_maint_create(op_t *op);

@@ -52,6 +52,7 @@ static const char *const reasons[] = {"approval-needed",
 				      "too-large",
 				      "too-many-grants",
 				      "too-many-requests",
+				      "waits-for-copies",
 				      "witness-behind"};
 #define REASONS (COUNT(reasons) + 1)
 
@@ -396,6 +397,15 @@ static void write_reviews(const metrics_view_t *v, buf_t *out)
 	gauge(out, "claviger_reviews_overdue", "Open reviews whose deadline has passed.", v->reviews_overdue);
 }
 
+static void write_copies(const metrics_view_t *v, buf_t *out)
+{
+	gauge(out, "claviger_copies_required", "Durable copies that a promotion waits for.",
+	      v->copies_required);
+	gauge(out, "claviger_backup_last_mark_seconds",
+	      "When a copy of a backup was last confirmed, seconds since 1970; 0: never.",
+	      (uint64_t)v->copies_newest_ms / 1000);
+}
+
 typedef uint64_t (*party_fn)(const audit_party_t *p, uint64_t log_size);
 
 static uint64_t party_ok(const audit_party_t *p, uint64_t log_size)
@@ -490,6 +500,7 @@ kms_err_t metrics_write(const metrics_t *m, const metrics_view_t *v, buf_t *out)
 	write_log(v, out);
 	write_reviews(v, out);
 	write_escrow(v, out);
+	write_copies(v, out);
 	write_parties(v, out);
 	write_certificates(v, out);
 	write_process(v, out);

@@ -83,6 +83,8 @@ typedef struct metrics_view {
 	uint64_t waiting, polls;
 	uint64_t reviews_open, reviews_overdue;
 	uint64_t escrow_overdue, escrow_failed, escrow_bare; /* volumes */
+	uint64_t copies_required;
+	int64_t copies_newest_ms; /* 0: none was confirmed */
 	size_t n_parties;
 	audit_party_t party[AUDIT_PARTIES_MAX];
 	/* of the edge */

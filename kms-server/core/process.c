@@ -314,13 +314,15 @@ static void resource_uid(const op_t *op, char out[KEY_CAP])
 }
 
 /* Refusals without an identity, or over its budget (whatever else is wrong with them), are gathered: they
- * must not be able to fill the log. Reads of its own pieces neither. */
+ * must not be able to fill the log, nor must a fleet that waits for a copy. Reads of its own pieces neither.
+ */
 static bool is_gathered(const op_t *op, kms_err_t e)
 {
 	if (e == KMS_OK)
 		return op->waits || rows[op->rq->op].many != NULL;
 	return op->slug != NULL && (op->who == POLICY_ANONYMOUS || op->rq->refused_status == 429 ||
-				    strcmp(op->slug, "too-many-requests") == 0 || limits_gather(op));
+				    strcmp(op->slug, "too-many-requests") == 0 ||
+				    strcmp(op->slug, "waits-for-copies") == 0 || limits_gather(op));
 }
 
 /* Once a job: a batch that is done again must not count it twice. */
@@ -449,7 +451,8 @@ static kms_err_t finish(op_t *op, kms_err_t e, bool *wake)
 	if (!op->events_done && !op->quiet)
 		KMS_TRY(record(op, e));
 	if (e != KMS_OK) {
-		uint32_t retry = op->status == 503 || op->status == 429 ? 2 : 0;
+		uint32_t soon = op->status == 503 || op->status == 429 ? 2 : 0;
+		uint32_t retry = op->retry_after > 0 ? op->retry_after : soon;
 		job_forget(op->job);
 		job_problem(op->job, op->status, op->slug, retry, op->why.text);
 		return KMS_OK;

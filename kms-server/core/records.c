@@ -224,6 +224,7 @@ static void encode_volume(buf_t *b, const void *rec)
 	put_ms(b, v->rotation_started_ms);
 	buf_bytes(b, span_of(v->rotation_nonce, sizeof v->rotation_nonce));
 	buf_lp_str(b, v->rotation_maintenance);
+	buf_u64(b, v->pending_at_log);
 	buf_u8(b, (uint8_t)v->n_fingerprints);
 	for (size_t i = 0; i < v->n_fingerprints; i++) {
 		buf_u8(b, (uint8_t)v->fingerprints[i].state);
@@ -259,6 +260,7 @@ static void decode_volume(reader_t *r, void *rec)
 	v->rotation_started_ms = read_ms(r);
 	reader_copy(r, v->rotation_nonce, sizeof v->rotation_nonce);
 	reader_lp_str(r, v->rotation_maintenance, sizeof v->rotation_maintenance);
+	v->pending_at_log = reader_u64(r);
 	v->n_fingerprints = read_count(r, VOLUME_FINGERPRINTS_MAX);
 	for (size_t i = 0; i < v->n_fingerprints; i++) {
 		v->fingerprints[i].state = (fingerprint_state_t)read_enum(r, FP_FORMER);

@@ -189,6 +189,8 @@ typedef struct volume_rec {
 	int64_t rotation_started_ms;
 	uint8_t rotation_nonce[32];
 	char rotation_maintenance[MAINT_ID_CAP];
+	/* size of the log when the newest pending secret or fingerprint came to be */
+	uint64_t pending_at_log;
 	size_t n_fingerprints, n_secrets;
 	volume_fingerprint_t fingerprints[VOLUME_FINGERPRINTS_MAX];
 	volume_secret_t secrets[VOLUME_SECRETS_MAX]; /* oldest first */

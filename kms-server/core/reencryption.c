@@ -4,7 +4,8 @@
  *   call       none, done             registered                    running
  *   start      registered             as it stands; with another    as it stands; with another
  *                                     fingerprint: that one         fingerprint: 409
- *   progress   409                    running                       takes the numbers
+ *   progress   409                    running; before: waits for    takes the numbers
+ *                                     copies (copies.h)
  *   promote    409; done: 200 to the  409                           done: pending is active, active former
  *              same proof once more
  *   abort      200                    none, pending is dropped      409; by its node, which says with a proof
@@ -154,6 +155,7 @@ static kms_err_t enter(op_t *op, const start_body_t *b)
 		return KMS_E_INTEGRITY;
 	KMS_TRY(crypto_random(v->reencryption.nonce, sizeof v->reencryption.nonce));
 	v->reencryption.state = REENC_REGISTERED;
+	v->pending_at_log = audit_next(op->core->audit);
 	v->reencryption.started_ms = v->reencryption.updated_ms = op->now_ms;
 	memcpy(v->reencryption.maintenance, b->maintenance, MAINT_ID_CAP);
 	return volume_save(op);
@@ -266,6 +268,10 @@ kms_err_t op_reencryption_progress(op_t *op)
 	/* once it runs, a suspended volume's disk is still being rewritten, and people want to see that */
 	if (op->volume.reencryption.state == REENC_REGISTERED || op->volume.state != VOLUME_SUSPENDED)
 		KMS_TRY(must_be_active(op));
+	/* here and not at the promotion: when that comes the disk is under the next key already, and a server
+	 * that was restored from before would take it for another disk */
+	if (op->volume.reencryption.state == REENC_REGISTERED)
+		KMS_TRY(copies_wait(op));
 	KMS_TRY(take_progress(op, &b));
 	op_path3(op, path);
 	return op_answer(
@@ -330,8 +336,10 @@ kms_err_t op_reencryption_promote(op_t *op)
 	if (state != REENC_RUNNING && state != REENC_DONE)
 		return op_conflict(op, "No re-encryption of the volume is running.");
 	KMS_TRY(check_proof(op, &b, state == REENC_RUNNING ? FP_PENDING : FP_ACTIVE));
-	if (state == REENC_RUNNING)
+	if (state == REENC_RUNNING) {
+		KMS_TRY(copies_wait(op));
 		KMS_TRY(promote(op));
+	}
 	op_path3(op, path);
 	return op_answer(op, 200,
 			 json_pack("{s:s, s:I}", "volume", path, "reencrypted_ms",

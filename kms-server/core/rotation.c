@@ -9,6 +9,7 @@
  *
  * promote, retire, and abort by a node name the version that they mean: one that comes late does nothing to a
  * later rotation.
+ * Until enough copies hold n+1 (copies.h), promote is refused and changes nothing.
  */
 #include "kms-server/core/internal.h"
 
@@ -52,6 +53,7 @@ static kms_err_t start_rotation(op_t *op, const char maintenance[MAINT_ID_CAP])
 	v->secrets[v->n_secrets++] = s;
 	v->rotation_version = s.version;
 	v->rotation_started_ms = op->now_ms;
+	v->pending_at_log = audit_next(op->core->audit);
 	memcpy(v->rotation_maintenance, maintenance, sizeof v->rotation_maintenance);
 	return volume_save(op);
 }
@@ -143,8 +145,10 @@ kms_err_t op_rotation_promote(op_t *op)
 	if (!again && (op->volume.rotation_version != b.version || s == NULL || s->state != SECRET_PENDING))
 		return op_conflict(op, "Version %u is not the pending one of this volume.", b.version);
 	KMS_TRY(check_proof(op, &b));
-	if (!again)
+	if (!again) {
+		KMS_TRY(copies_wait(op));
 		KMS_TRY(promote(op, s));
+	}
 	op_path3(op, path);
 	return op_answer(op, 200, json_pack("{s:s, s:I}", "volume", path, "active", (json_int_t)b.version));
 }

@@ -137,6 +137,7 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->witness_stop = o->witness_stop;
 	c->witness_alert = o->witness_alert;
 	c->operator_networks = o->operator_networks;
+	c->copies.required = o->copies;
 	c->metrics = o->metrics;
 	c->review_days = days_or_default(o->review_days);
 	c->recertify_ms = INT64_C(86400000) * (o->recertify_days > 0 ? o->recertify_days : DEFAULT_RECERTIFY);

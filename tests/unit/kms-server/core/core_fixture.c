@@ -1,10 +1,12 @@
 #include "tests/unit/kms-server/core/core_fixture.h"
 
+#include "common/io/file.h"
 #include "common/base/encode.h"
 #include "common/base/scope.h"
 #include "common/crypto/digest.h"
 #include "common/crypto/wrap.h"
 #include "common/proto/token.h"
+#include "kms-server/core/copies.h"
 #include "kms-server/core/keyring.h"
 #include "policy/document.h"
 
@@ -85,6 +87,7 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 			    .ca_pem = buf_span(&f->ca_pem),
 			    .max_waiting = f->max_waiting,
 			    .max_polls = f->max_polls,
+			    .copies = f->copies,
 			    .reserve = f->reserve,
 			    .witness_stop = f->witness_stop,
 			    .witness_alert = f->witness_alert,
@@ -609,4 +612,19 @@ int fixture_teardown(void **state)
 {
 	fixture_free(*state);
 	return 0;
+}
+
+void fixture_mark(fixture_t *f, const char *label, size_t broken)
+{
+	SCOPED(buf_free) buf_t note = BUF_INIT;
+	SCOPED(freep) char *dir = NULL;
+	SCOPED(freep) char *path = NULL;
+	uint64_t size;
+	diag_t why = {""};
+	assert_int_equal(audit_checkpoint(f->audit, &size, &note), KMS_OK);
+	assert_int_equal(path_join(f->dir, COPIES_DIR, &dir), KMS_OK);
+	assert_int_equal(path_join(dir, label, &path), KMS_OK);
+	assert_int_equal(dir_ensure(dir, &why), KMS_OK);
+	assert_int_equal(file_write(path, span_of(note.p, note.n - broken), 0600, FILE_REPLACE, &why),
+			 KMS_OK);
 }

@@ -38,7 +38,7 @@ typedef struct fixture {
 	buf_t ca_pem;
 	atomic_llong now_ms;
 	bool commit_each;
-	uint32_t max_waiting, max_polls;
+	uint32_t max_waiting, max_polls, copies;
 	uint64_t reserve, witness_stop, witness_alert;
 	networks_t operator_networks;
 	caller_t admin;
@@ -141,5 +141,8 @@ secret_t *fixture_mac(fixture_t *f);
 void raw_get(fixture_t *f, store_table_t table, const char *key, buf_t *out);
 void raw_put(fixture_t *f, store_table_t table, const char *key, span_t value);
 void raw_del(fixture_t *f, store_table_t table, const char *key);
+
+/* The newest checkpoint as the mark of a copy in DIR/copies; `broken` bytes of it are cut off. */
+void fixture_mark(fixture_t *f, const char *label, size_t broken);
 
 #endif

@@ -114,6 +114,7 @@ static void sample_volume(any_rec_t *r)
 			    .rotation_version = 40,
 			    .rotation_started_ms = 5,
 			    .rotation_maintenance = "m-0011223344556677",
+			    .pending_at_log = UINT64_MAX,
 			    .n_fingerprints = VOLUME_FINGERPRINTS_MAX,
 			    .n_secrets = VOLUME_SECRETS_MAX,
 			    .reencryption = {REENC_DONE, 6, 7, 8, UINT64_MAX, {9}, "m-8899aabbccddeeff"},
@@ -346,6 +347,7 @@ static void test_fields_come_back(void **state)
 	MUST(record_get_volume(w->t, w->mac, KEY, &out.volume));
 	assert_string_equal(out.volume.node, "n1");
 	assert_string_equal(out.volume.rotation_maintenance, "m-0011223344556677");
+	assert_true(out.volume.pending_at_log == UINT64_MAX);
 	assert_int_equal(out.volume.n_secrets, VOLUME_SECRETS_MAX);
 	assert_int_equal(out.volume.secrets[39].version, 40);
 	assert_int_equal(out.volume.secrets[39].blob[0], 39);

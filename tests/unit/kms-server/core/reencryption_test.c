@@ -639,6 +639,27 @@ static void test_crash_between(void **state)
 	assert_fingerprints(w, V, OTHER_FP, NULL);
 }
 
+/* What the disk goes to must be in a copy before it goes there, not only before the promotion. */
+static void test_waits_for_copies(void **state)
+{
+	world_t *w = *state;
+	char nonce[64], later[64];
+	diag_t why = {""};
+	fixture_stop(w->f);
+	w->f->copies = 1;
+	assert_int_equal(fixture_start(w->f, &why), KMS_OK);
+	fixture_mark(w->f, "early", 0);
+	start(w, V, OTHER_FP, NULL, nonce);
+	assert_int_equal(progress(w, V, "{\"done\":0,\"total\":0}"), 503);
+	fixture_mark(w->f, "a", 0);
+	start(w, V, THIRD_FP, NULL, nonce);
+	assert_int_equal(progress(w, V, "{\"done\":0,\"total\":0}"), 503);
+	fixture_mark(w->f, "a", 0);
+	start(w, V, THIRD_FP, NULL, later); /* as it stands: the copy holds it still */
+	assert_int_equal(progress(w, V, "{\"done\":0,\"total\":0}"), 200);
+	assert_int_equal(promote(w, V, later, THIRD_FP), 200);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -657,6 +678,7 @@ int main(void)
 		T(test_the_task_is_done),
 		T(test_many),
 		T(test_crash_between),
+		T(test_waits_for_copies),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -427,6 +427,44 @@ static void test_suspended_volume_does_not_rotate(void **state)
 	take_step(w, path, &m, PROMOTE);
 }
 
+static void test_promote_waits_for_copies(void **state)
+{
+	static const struct {
+		const char *reason, *label;
+		size_t broken;
+		int status;
+	} rows[] = {
+		{"one was made before the stage", "", 0, 503},
+		{"one of two", "a", 0, 503},
+		{"the same place again", "a", 0, 503},
+		{"a damaged mark", "b", 9, 503},
+		{"two places", "b", 0, 200},
+	};
+	world_t *w = *state;
+	fixture_t *f = w->f;
+	diag_t why = {""};
+	char body[160], hex[65];
+	fixture_stop(f);
+	f->copies = 2;
+	assert_int_equal(fixture_start(f, &why), KMS_OK);
+	fixture_mark(f, "early", 0);
+	answer_t a = fixture_expect(f, 200,
+				    &(ask_t){.op = OP_ROTATION_STAGE, .who = &w->n1, .path = "acme/db/v1"});
+	world_proof(text_at(a.json, "nonce"), hex);
+	answer_free(&a);
+	(void)snprintf(body, sizeof body, "{\"version\":2,\"proof\":\"%s\"}", hex);
+	const ask_t promote = {.op = OP_ROTATION_PROMOTE, .who = &w->n1, .path = "acme/db/v1", .body = body};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		if (rows[i].label[0] != '\0')
+			fixture_mark(f, rows[i].label, rows[i].broken);
+		print_message("%s\n", rows[i].reason);
+		if (rows[i].status == 503)
+			fixture_refused(f, 503, "waits-for-copies", &promote);
+		else
+			fixture_must(f, rows[i].status, &promote);
+	}
+}
+
 /* Rotations go on for ever: destroyed versions make room in the record. */
 static void test_many_rotations(void **state)
 {
@@ -460,6 +498,7 @@ int main(void)
 		T(test_old_proof_is_not_taken),
 		T(test_late_requests_change_nothing),
 		T(test_suspended_volume_does_not_rotate),
+		T(test_promote_waits_for_copies),
 		T(test_many_rotations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
