@@ -49,6 +49,11 @@ static const conf_setting_t table[] = {
 	{"review-denied", NULL, CONF_NUMBER, 1, 365, "14", "DAYS", "likewise an attempt that was denied"},
 	{"recertify", NULL, CONF_NUMBER, 1, 3650, "90", "DAYS",
 	 "how long a person's access is good until somebody else confirms it"},
+	{"rotate-every", NULL, CONF_NUMBER, 0, 3650, "0", "DAYS",
+	 "secrets older than this are rotated without being asked for; 0: never"},
+	{"rotate-hours", NULL, CONF_TEXT, 0, 32, NULL, "HH:MM-HH:MM",
+	 "the hours in which such rotations begin; without it at any time"},
+	{"rotate-zone", NULL, CONF_TEXT, 0, 16, "Z", "ZONE", "of these hours: Z, or +HH:MM east of UTC"},
 	{"proof-overdue", NULL, CONF_NUMBER, 1, 365, "3", "DAYS",
 	 "health and metrics say so when a volume was not proven to open for so long"},
 	{"copies", NULL, CONF_NUMBER, 0, 8, "0", "N",
@@ -153,6 +158,29 @@ kms_err_t settings_bastions(const conf_t *conf, networks_t *out, diag_t *why)
 kms_err_t settings_operator_networks(const conf_t *conf, networks_t *out, diag_t *why)
 {
 	return networks_parse("operator-networks", conf_text(conf, "operator-networks"), out, why);
+}
+
+kms_err_t settings_rotate_hours(const conf_t *conf, hours_t *out, bool *has, diag_t *why)
+{
+	const char *text = conf_text(conf, "rotate-hours");
+	const char *dash = text != NULL ? strchr(text, '-') : NULL;
+	hours_t h = {.days = HOURS_ALL_DAYS};
+	diag_t reason = {""};
+	*has = text != NULL;
+	if (text == NULL)
+		return KMS_OK;
+	if (dash == NULL)
+		return diag_fail(why, KMS_E_INVALID, "rotate-hours: two times with '-' between: 22:00-05:00");
+	kms_err_t e = hours_time(span_of(text, (size_t)(dash - text)), &h.from, &reason);
+	if (e == KMS_OK)
+		e = hours_time(span_str(dash + 1), &h.to, &reason);
+	if (e != KMS_OK)
+		return diag_fail(why, e, "rotate-hours: %s", reason.text);
+	e = hours_zone(span_str(conf_text(conf, "rotate-zone")), &h.zone, &reason);
+	if (e != KMS_OK)
+		return diag_fail(why, e, "rotate-zone: %s", reason.text);
+	*out = h;
+	return KMS_OK;
 }
 
 void settings_help(FILE *out)

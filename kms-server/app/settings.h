@@ -5,6 +5,7 @@
 
 #include "common/base/network.h"
 #include "common/io/config.h"
+#include "policy/hours.h"
 
 #define SETTINGS_FILE "/etc/claviger/kms-server.conf"
 
@@ -22,6 +23,8 @@ KMS_MUST settings_load(settings_verb_t verb, int argc, char **argv, size_t words
 /* proxy-from: whoever is in it is believed, so it must not be everybody. */
 KMS_MUST settings_bastions(const conf_t *conf, networks_t *out, diag_t *why);
 KMS_MUST settings_operator_networks(const conf_t *conf, networks_t *out, diag_t *why);
+/* *has: there are any. */
+KMS_MUST settings_rotate_hours(const conf_t *conf, hours_t *out, bool *has, diag_t *why);
 void settings_help(FILE *out);
 
 #endif

@@ -134,8 +134,11 @@ static kms_err_t check_config(const conf_t *conf, diag_t *why)
 	KMS_TRY(check_listen(conf_text(conf, "listen"), why));
 	KMS_TRY(monitor_check(conf_text(conf, "metrics-listen"), why));
 	networks_t networks;
+	hours_t hours;
+	bool has_hours;
 	KMS_TRY(settings_bastions(conf, &networks, why));
 	KMS_TRY(settings_operator_networks(conf, &networks, why));
+	KMS_TRY(settings_rotate_hours(conf, &hours, &has_hours, why));
 	if (conf_number(conf, "max-per-source") > conf_number(conf, "max-connections"))
 		return diag_fail(why, KMS_E_INVALID, "max-per-source is greater than max-connections");
 	KMS_TRY(export_check(&exports, why));
@@ -276,6 +279,7 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 					    .release = (uint32_t)conf_number(conf, "review-release"),
 					    .denied = (uint32_t)conf_number(conf, "review-denied")},
 			    .recertify_days = (uint32_t)conf_number(conf, "recertify"),
+			    .rotate_days = (uint32_t)conf_number(conf, "rotate-every"),
 			    .proof_days = (uint32_t)conf_number(conf, "proof-overdue"),
 			    .witness_alert = (uint64_t)conf_number(conf, "witness-lag-alert"),
 			    .witness_stop = (uint64_t)conf_number(conf, "witness-lag-stop"),
@@ -283,6 +287,7 @@ static kms_err_t start_core(const conf_t *conf, running_t *r, diag_t *why)
 			    .commit_each = conf_bool(conf, "commit-each"),
 			    .metrics = r->metrics};
 	KMS_TRY(settings_operator_networks(conf, &o.operator_networks, why));
+	KMS_TRY(settings_rotate_hours(conf, &o.rotate_hours, &o.has_rotate_hours, why));
 	if (o.operator_networks.n == 0)
 		log_notice("operators may come from any address: operator-networks is not set");
 	KMS_TRY(x509_ca_load(buf_span(&r->files.ca), &r->ca, why));

@@ -20,6 +20,7 @@
 #include "kms-server/ports/audit.h"
 #include "kms-server/ports/seal.h"
 #include "kms-server/ports/store.h"
+#include "policy/hours.h"
 
 typedef struct core core_t;
 
@@ -119,7 +120,11 @@ typedef struct core_options {
 	core_review_days_t review_days;
 	uint32_t copies; /* confirmed copies that must hold a pending secret before it is promoted; 0: none */
 	uint32_t recertify_days; /* how long an access is good until somebody confirms it; 0: 90 */
-	uint32_t proof_days;     /* a volume that was not proven to open for so long is overdue; 0: 3 */
+	/* Secrets older than so many days are rotated without being asked for, in these hours; 0: never. */
+	uint32_t rotate_days;
+	bool has_rotate_hours;
+	hours_t rotate_hours;
+	uint32_t proof_days; /* a volume that was not proven to open for so long is overdue; 0: 3 */
 } core_options_t;
 
 /* Checks the log against the checkpoints kept beside the database (INTEGRITY: an older or another database),

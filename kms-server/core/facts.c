@@ -113,7 +113,7 @@ kms_err_t maintenance_covers(store_txn_t *t, const secret_t *mac, const path3_t 
 		KMS_TRY(record_get_maint(t, mac, id, &m));
 		*out = maint_is_open(&m, now_ms) && strcmp(m.customer, path->customer) == 0 &&
 		       (m.service[0] == '\0' || strcmp(m.service, path->service) == 0) &&
-		       maint_names_node(&m, path->name);
+		       maint_names_node(&m, path->name) && !(m.by_schedule && path->name[0] == '\0');
 	}
 	return e == KMS_E_NOTFOUND ? KMS_OK : e;
 }

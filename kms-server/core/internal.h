@@ -118,6 +118,9 @@ struct core {
 	bool told_behind; /* the committer's */
 	core_review_days_t review_days;
 	int64_t recertify_ms, proof_ms;
+	int64_t rotate_ms; /* secrets older than this are rotated by themselves; 0: never */
+	bool has_rotate_hours;
+	hours_t rotate_hours;
 	/* the committer's; policy_store.c */
 	policy_t *policy;
 	uint8_t policy_tag[POLICY_TAG_LEN];

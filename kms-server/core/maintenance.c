@@ -274,3 +274,147 @@ kms_err_t maint_rotate(op_t *op, const char *customer, const char *ticket, const
 	KMS_TRY(new_id(id));
 	return put_event(op, id, &found, &m);
 }
+
+/* --- by the clock --- */
+
+#define SCHEDULE_WINDOW_S     (24 * 3600)
+#define SCHEDULE_WAVE_PERCENT 10U
+#define SCHEDULE_GATE_S       300U
+#define SCHEDULE_MAX_FAILURES 3U
+
+/* Whose secret is older than the setting allows; what cannot be rotated now is not begun with. */
+static kms_err_t find_due(op_t *op, found_list_t *l)
+{
+	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
+	span_t key = {0}, value = {0};
+	kms_err_t e;
+	KMS_TRY(store_seek(op->txn, STORE_VOLUMES, span_str(""), STORE_UP, &c));
+	while ((e = store_next(c, &key, &value)) == KMS_OK && l->n < EVENT_VOLUMES_MAX) {
+		volume_rec_t v;
+		found_volume_t f = {.reason = NULL};
+		if (record_decode_volume(op->mac, key, value, &v) != KMS_OK || v.state != VOLUME_ACTIVE ||
+		    v.rotation_version != 0 || volume_reencrypts(&v) ||
+		    op->now_ms - v.rotated_ms < op->core->rotate_ms)
+			continue; /* a damaged record is sweep's to tell */
+		if (path3_parse("volume", key, &f.path, NULL) != KMS_OK)
+			return KMS_E_INTEGRITY;
+		KMS_TRY(look_at(op, &v, &f));
+		if (f.reason == NULL)
+			KMS_TRY(found_add(l, &f));
+	}
+	return e == KMS_OK || e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+/* One a service and day: what failed today is tried again tomorrow, and not every ten minutes. */
+static kms_err_t schedule_id(const op_t *op, const path3_t *of, char out[MAINT_ID_CAP])
+{
+	uint8_t digest[SHA256_LEN];
+	char text[3 * NAME_CAP];
+	(void)snprintf(text, sizeof text, "%s/%s %lld", of->customer, of->service,
+		       (long long)(op->now_ms / 86400000));
+	KMS_TRY(crypto_sha256(span_str(text), digest));
+	out[0] = 'm';
+	out[1] = '-';
+	hex_encode(span_of(digest, 8), out + 2);
+	return KMS_OK;
+}
+
+/* People's events come first: what they are at is not begun beside them. */
+static kms_err_t is_busy(op_t *op, const path3_t *of, const char *id, bool *busy)
+{
+	SCOPED(store_cursor_freep) store_cursor_t *c = NULL;
+	char prefix[KEY_CAP], open[MAINT_ID_CAP];
+	span_t key = {0}, value = {0};
+	maint_rec_t m;
+	kms_err_t e = record_get_maint(op->txn, op->mac, id, &m);
+	*busy = e == KMS_OK;
+	if (e != KMS_E_NOTFOUND)
+		return e;
+	maint_open_prefix(of->customer, prefix);
+	size_t np = strlen(prefix);
+	KMS_TRY(store_seek(op->txn, STORE_TASKS, span_str(prefix), STORE_UP, &c));
+	while (!*busy && (e = store_next(c, &key, &value)) == KMS_OK && key.n > np &&
+	       memcmp(key.p, prefix, np) == 0) {
+		if (key.n - np >= sizeof open)
+			return KMS_E_INTEGRITY;
+		(void)snprintf(open, sizeof open, "%.*s", (int)(key.n - np), (const char *)key.p + np);
+		KMS_TRY(record_get_maint(op->txn, op->mac, open, &m));
+		*busy = m.service[0] == '\0' || strcmp(m.service, of->service) == 0;
+	}
+	return e == KMS_E_NOTFOUND ? KMS_OK : e;
+}
+
+static kms_err_t log_schedule(op_t *op, const char *id, const path3_t *of, size_t n)
+{
+	char detail[96];
+	uint64_t index;
+	(void)snprintf(detail, sizeof detail, "%zu volumes have secrets older than %lld days", n,
+		       (long long)(op->core->rotate_ms / 86400000));
+	event_t e = {.time_ms = op->now_ms,
+		     .operation = "maintenance.create",
+		     .class_uid = 3004,
+		     .activity_id = 1,
+		     .success = true,
+		     .status_code = "done",
+		     .status_detail = detail,
+		     .actor_name = "kms-server",
+		     .actor_type = "system",
+		     .decision = "allow",
+		     .statement = "system",
+		     .customer = of->customer,
+		     .resource_uid = id,
+		     .resource_type = "maintenance"};
+	return log_append(op->core->audit, op->txn, &e, &index);
+}
+
+/* The volumes of one service. */
+static kms_err_t schedule(op_t *op, found_list_t *l)
+{
+	const path3_t *of = &l->at[0].path;
+	char id[MAINT_ID_CAP];
+	bool busy = false;
+	maint_rec_t m = {.window_s = SCHEDULE_WINDOW_S,
+			 .wave_percent = SCHEDULE_WAVE_PERCENT,
+			 .gate_s = SCHEDULE_GATE_S,
+			 .gate_failures = MAINT_NO_GATE,
+			 .max_failures = SCHEDULE_MAX_FAILURES,
+			 .has_hours = op->core->has_rotate_hours,
+			 .hours = op->core->rotate_hours,
+			 .by_schedule = true};
+	KMS_TRY(schedule_id(op, of, id));
+	KMS_TRY(is_busy(op, of, id, &busy));
+	if (busy)
+		return KMS_OK;
+	memcpy(m.customer, of->customer, sizeof m.customer);
+	memcpy(m.service, of->service, sizeof m.service);
+	(void)snprintf(m.ticket, sizeof m.ticket, "cryptoperiod");
+	plan_waves(l, &m);
+	KMS_TRY(put_event(op, id, l, &m));
+	return log_schedule(op, id, of, l->n);
+}
+
+static bool same_service(const path3_t *a, const path3_t *b)
+{
+	return strcmp(a->customer, b->customer) == 0 && strcmp(a->service, b->service) == 0;
+}
+
+kms_err_t maint_schedule(core_t *c, store_txn_t *t, int64_t now_ms)
+{
+	SCOPED(found_free) found_list_t all = {0};
+	SCOPED(freep) core_request_t *nobody = calloc(1, sizeof *nobody);
+	if (nobody == NULL)
+		return KMS_E_NOMEM;
+	op_t op = {.core = c, .txn = t, .rq = nobody, .mac = keyring_mac(c->keys), .now_ms = now_ms};
+	(void)snprintf(nobody->caller.id.operator_name, sizeof nobody->caller.id.operator_name, "kms-server");
+	if (c->rotate_ms == 0 || (c->has_rotate_hours && !hours_contain(&c->rotate_hours, now_ms)))
+		return KMS_OK;
+	KMS_TRY(find_due(&op, &all));
+	for (size_t i = 0, n; i < all.n; i += n) {
+		for (n = 1; i + n < all.n && same_service(&all.at[i].path, &all.at[i + n].path);)
+			n++;
+		found_list_t part = {.at = all.at + i, .n = n, .doable = (uint32_t)n};
+		KMS_TRY(schedule(&op, &part));
+	}
+	c->woken |= op.wake;
+	return KMS_OK;
+}

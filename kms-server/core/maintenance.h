@@ -23,6 +23,11 @@ KMS_MUST maint_save(store_txn_t *t, const secret_t *mac, const char *id, const m
 KMS_MUST maint_load(op_t *op, const char *id, maint_rec_t *m);
 json_t *maint_json(const char *id, const maint_rec_t *m, int64_t now_ms);
 
+/* Opens an event for each service that has secrets older than the setting allows, one a service and day at
+ * most.
+ */
+KMS_MUST maint_schedule(core_t *c, store_txn_t *t, int64_t now_ms);
+
 /* What a request wants, as a record without volumes yet. */
 KMS_MUST maint_read_body(op_t *op, maint_rec_t *m);
 

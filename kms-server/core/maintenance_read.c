@@ -241,14 +241,14 @@ json_t *maint_json(const char *id, const maint_rec_t *m, int64_t now_ms)
 		"service", service, "action", m->reencrypt ? "reencrypt" : "rotate", "compromised",
 		m->compromised ? 1 : 0, "state", over ? "closed" : maint_state_name(m->state), "opened_by",
 		m->opened_by, "ticket", m->ticket, "nodes", nodes_json(m), "hours", hours_json(m));
-	json_t *more = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
-				 "created_ms", (json_int_t)m->created_ms, "start_ms", (json_int_t)m->start_ms,
-				 "opened_ms", (json_int_t)m->opened_ms, "until_ms", (json_int_t)m->until_ms,
-				 "wave", (json_int_t)m->wave, "wave_percent", (json_int_t)m->wave_percent,
-				 "waves", (json_int_t)m->waves, "current_wave", (json_int_t)m->current_wave,
-				 "max_failures", (json_int_t)m->max_failures, "gate_s", (json_int_t)m->gate_s,
-				 "gate_failures", gate_json(m), "counts", counts_json(m), "seen_by",
-				 m->seen_by[0] != '\0' ? json_string(m->seen_by) : json_null());
+	json_t *more = json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:o, s:o, s:o}", "created_ms",
+		(json_int_t)m->created_ms, "start_ms", (json_int_t)m->start_ms, "opened_ms",
+		(json_int_t)m->opened_ms, "until_ms", (json_int_t)m->until_ms, "wave", (json_int_t)m->wave,
+		"wave_percent", (json_int_t)m->wave_percent, "waves", (json_int_t)m->waves, "current_wave",
+		(json_int_t)m->current_wave, "max_failures", (json_int_t)m->max_failures, "by_schedule",
+		m->by_schedule, "gate_s", (json_int_t)m->gate_s, "gate_failures", gate_json(m), "counts",
+		counts_json(m), "seen_by", m->seen_by[0] != '\0' ? json_string(m->seen_by) : json_null());
 	if (j == NULL || more == NULL || json_object_update_new(j, more) != 0) {
 		json_decref(j);
 		return NULL;

@@ -320,6 +320,7 @@ static void encode_maint(buf_t *b, const void *rec)
 	for (size_t i = 0; i < m->n_nodes; i++)
 		buf_lp_str(b, m->nodes[i]);
 	buf_lp_str(b, m->seen_by);
+	buf_u8(b, m->by_schedule ? 1 : 0);
 }
 
 static void decode_maint(reader_t *r, void *rec)
@@ -364,6 +365,7 @@ static void decode_maint(reader_t *r, void *rec)
 	for (size_t i = 0; i < m->n_nodes; i++)
 		reader_lp_str(r, m->nodes[i], NAME_CAP);
 	reader_lp_str(r, m->seen_by, sizeof m->seen_by);
+	m->by_schedule = read_count(r, 1) == 1;
 }
 
 static void encode_task(buf_t *b, const void *rec)

@@ -243,6 +243,7 @@ typedef struct maint_rec {
 	char nodes[MAINT_NODES_MAX][NAME_CAP]; /* names, or the beginning of some and a "*" */
 	/* "": all; else a node of the service: volumes of which it may know a secret that is live */
 	char seen_by[NAME_CAP];
+	bool by_schedule; /* nobody opened it: it covers no person's requests */
 } maint_rec_t;
 
 typedef enum task_state { TASK_TODO = 1, TASK_RUNNING, TASK_DONE, TASK_FAILED, TASK_SKIPPED } task_state_t;

@@ -142,6 +142,9 @@ static kms_err_t build(const core_options_t *o, core_t *c, diag_t *why)
 	c->review_days = days_or_default(o->review_days);
 	c->recertify_ms = INT64_C(86400000) * (o->recertify_days > 0 ? o->recertify_days : DEFAULT_RECERTIFY);
 	c->proof_ms = INT64_C(86400000) * (o->proof_days > 0 ? o->proof_days : DEFAULT_PROOF_DAYS);
+	c->rotate_ms = INT64_C(86400000) * o->rotate_days;
+	c->has_rotate_hours = o->has_rotate_hours;
+	c->rotate_hours = o->rotate_hours;
 	c->reviews.changed = true;
 	joblist_init(&c->polls);
 	joblist_init(&c->queue);

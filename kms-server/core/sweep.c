@@ -130,6 +130,7 @@ kms_err_t sweep(core_t *c, store_txn_t *t, int64_t now_ms)
 	KMS_TRY(walk(&s, STORE_VOLUMES, visit_volume));
 	KMS_TRY(walk(&s, STORE_MAINTENANCE, visit_maint));
 	KMS_TRY(walk(&s, STORE_IDEMPOTENCY, visit_idem));
+	KMS_TRY(maint_schedule(c, t, now_ms));
 	atomic_store(&c->escrow.overdue, s.escrow.overdue);
 	atomic_store(&c->escrow.failed, s.escrow.failed);
 	atomic_store(&c->escrow.bare, s.escrow.bare);

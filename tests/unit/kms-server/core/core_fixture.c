@@ -92,6 +92,9 @@ kms_err_t fixture_start(fixture_t *f, diag_t *why)
 			    .witness_stop = f->witness_stop,
 			    .witness_alert = f->witness_alert,
 			    .operator_networks = f->operator_networks,
+			    .rotate_days = f->rotate_days,
+			    .has_rotate_hours = f->has_rotate_hours,
+			    .rotate_hours = f->rotate_hours,
 			    .commit_each = f->commit_each};
 	e = core_start(&o, &f->core, why);
 	if (e != KMS_OK) {

@@ -41,6 +41,9 @@ typedef struct fixture {
 	uint32_t max_waiting, max_polls, copies;
 	uint64_t reserve, witness_stop, witness_alert;
 	networks_t operator_networks;
+	uint32_t rotate_days;
+	bool has_rotate_hours;
+	hours_t rotate_hours;
 	caller_t admin;
 	secret_t *share[SEAL_SHARES_MAX]; /* a Shamir seal's */
 	atomic_uint requests;

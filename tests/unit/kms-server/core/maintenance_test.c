@@ -3,6 +3,8 @@
 #include "common/crypto/digest.h"
 #include "tests/unit/kms-server/core/core_fixture.h"
 
+#include <time.h>
+
 #define NODES 4
 
 typedef struct world {
@@ -702,6 +704,134 @@ static void test_a_foreign_event_is_not_touched(void **state)
 	assert_event(w->f, &id, "open", (int[]){4, 0, 0, 0});
 }
 
+/* --- by the clock --- */
+
+/* The server as it starts with this setting. */
+static void restart_with(world_t *w, uint32_t days)
+{
+	diag_t why = {""};
+	fixture_stop(w->f);
+	w->f->rotate_days = days;
+	if (fixture_start(w->f, &why) != KMS_OK)
+		fail_msg("%s", why.text);
+}
+
+static json_t *scheduled_events(fixture_t *f)
+{
+	answer_t a = fixture_expect(f, 200, &(ask_t){.op = OP_MAINT_LIST});
+	json_t *list = json_array();
+	json_t *items = json_at(a.json, "items");
+	for (size_t i = 0; i < json_array_size(items); i++)
+		if (json_is_true(json_object_get(json_array_get(items, i), "by_schedule")))
+			(void)json_array_append(list, json_array_get(items, i));
+	answer_free(&a);
+	return list;
+}
+
+static size_t count_scheduled(fixture_t *f)
+{
+	SCOPED(json_freep) json_t *l = scheduled_events(f);
+	return json_array_size(l);
+}
+
+static void wait_scheduled(fixture_t *f, size_t n)
+{
+	for (int i = 0; i < 300 && count_scheduled(f) != n; i++)
+		(void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	assert_int_equal(count_scheduled(f), n);
+}
+
+static void test_old_secrets_are_rotated_by_themselves(void **state)
+{
+	world_t *w = *state;
+	restart_with(w, 90);
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_SUSPEND, .path = "acme/db/v3"});
+	fixture_pass(w->f, 90 * DAY_MS - HOUR_MS);
+	(void)nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+	assert_int_equal(count_scheduled(w->f), 0); /* not a moment too early */
+	fixture_pass(w->f, HOUR_MS);
+	wait_scheduled(w->f, 1);
+	SCOPED(json_freep) json_t *l = scheduled_events(w->f);
+	assert_string_equal(text_at(l, "0.service"), "db");
+	assert_string_equal(text_at(l, "0.opened_by"), "kms-server");
+	assert_string_equal(text_at(l, "0.ticket"), "cryptoperiod");
+	assert_string_equal(text_at(l, "0.state"), "open");
+	assert_int_equal(number_at(l, "0.counts.todo"), 3); /* a suspended one is left alone */
+	assert_int_equal(number_at(l, "0.max_failures"), 3);
+	assert_int_equal(number_at(l, "0.wave_percent"), 10);
+	assert_true(wait_events_with(w->f, 0, "maintenance.create", "done", 1));
+	/* the nodes are told */
+	answer_t a = fixture_expect(w->f, 200, &(ask_t){.op = OP_NODE_TASKS, .who = &w->node[0]});
+	assert_string_equal(text_at(a.json, "tasks.0.volume"), "acme/db/v0");
+	answer_free(&a);
+	/* once a service and day: what was not done is tried again the next one */
+	char id[MAINT_ID_CAP + 2];
+	(void)snprintf(id, sizeof id, "//%s", text_at(l, "0.id"));
+	fixture_must(w->f, 200, &(ask_t){.op = OP_MAINT_CLOSE, .path = id});
+	fixture_pass(w->f, 601000);
+	(void)nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+	assert_int_equal(count_scheduled(w->f), 1);
+	fixture_pass(w->f, DAY_MS);
+	wait_scheduled(w->f, 2);
+}
+
+static void test_people_come_before_the_clock(void **state)
+{
+	world_t *w = *state;
+	(void)create(w->f, ",\"service\":\"db\",\"start_ms\":1707775000000,\"window_s\":86400");
+	restart_with(w, 90);
+	fixture_pass(w->f, 90 * DAY_MS - HOUR_MS);
+	fixture_pass(w->f, 2 * HOUR_MS);
+	(void)nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+	assert_int_equal(count_scheduled(w->f), 0);
+}
+
+static void test_the_clock_has_its_hours(void **state)
+{
+	world_t *w = *state;
+	/* START_MS is a Tuesday, 22:13 UTC */
+	w->f->has_rotate_hours = true;
+	w->f->rotate_hours = (hours_t){.days = HOURS_ALL_DAYS, .from = 60, .to = 120};
+	restart_with(w, 90);
+	fixture_pass(w->f, 90 * DAY_MS + HOUR_MS);
+	(void)nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+	assert_int_equal(count_scheduled(w->f), 0);
+	fixture_pass(w->f, 2 * HOUR_MS); /* 01:13 */
+	wait_scheduled(w->f, 1);
+}
+
+/* Without the setting nothing is begun, however old a secret is. */
+static void test_no_clock(void **state)
+{
+	world_t *w = *state;
+	restart_with(w, 0);
+	fixture_pass(w->f, 3650 * DAY_MS);
+	(void)nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+	assert_int_equal(count_scheduled(w->f), 0);
+}
+
+#define ONLY_IN_MAINTENANCE                                                                                  \
+	"{\"version\":1,\"statements\":[{\"name\":\"planned\",\"effect\":\"deny\",\"principals\":[\"node:*"  \
+	"\","                                                                                                \
+	"\"operator:*\"],\"actions\":[\"volume.suspend\",\"volume.reformat\"],\"resources\":[\"*\"],"        \
+	"\"unless\":"                                                                                        \
+	"{\"maintenance\":true}}]}"
+
+/* An event that nobody opened opens no door for people; the nodes that it is about are covered. */
+static void test_what_the_clock_opens_covers_no_person(void **state)
+{
+	world_t *w = *state;
+	restart_with(w, 90);
+	fixture_must(w->f, 200,
+		     &(ask_t){.op = OP_POLICY_PUT, .path = "//planned", .body = ONLY_IN_MAINTENANCE});
+	fixture_pass(w->f, 90 * DAY_MS);
+	wait_scheduled(w->f, 1);
+	fixture_refused(w->f, 403, "denied", &(ask_t){.op = OP_VOLUME_SUSPEND, .path = "acme/db/v0"});
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_REFORMAT, .who = &w->node[1], .path = "acme/db/v1"});
+	(void)create(w->f, ",\"service\":\"db\"");
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_SUSPEND, .path = "acme/db/v0"});
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -728,6 +858,11 @@ int main(void)
 		T(test_plan),
 		T(test_compromised),
 		T(test_a_foreign_event_is_not_touched),
+		cmocka_unit_test_setup_teardown(test_old_secrets_are_rotated_by_themselves, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_people_come_before_the_clock, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_clock_has_its_hours, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_clock, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_the_clock_opens_covers_no_person, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
