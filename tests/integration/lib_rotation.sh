@@ -1,11 +1,11 @@
 # What has to hold for a volume of node1 in acme/db whose rotation or re-encryption was disturbed, whatever disturbed it: sourced after
 # lib.sh by the tests that do so.
 
-# encrypted VOLUME: formatted and registered by the agent, with data on it whose sum is kept
+# encrypted VOLUME [SIZE]: formatted and registered by the agent, with data on it whose sum is kept
 declare -A plain=()
 encrypted()
 {
-	device "$1" 40M && agent node1 format "$WORK/$1.img" --volume "$1" &&
+	device "$1" "${2:-40M}" && agent node1 format "$WORK/$1.img" --volume "$1" &&
 		head -c 3000000 /dev/urandom | dd of="$WORK/$1.img" bs=1M seek=20 conv=notrunc status=none &&
 		live_secrets node1 acme db "$1" && plain[$1]=$(plain_sum "$1")
 }
