@@ -30,8 +30,8 @@ static void closedirp(DIR **d)
 static kms_err_t list_labels(const char *dir, labels_t *out)
 {
 	SCOPED(freep) char *path = NULL;
-	KMS_TRY(path_join(dir, COPIES_DIR, &path));
 	out->n = 0;
+	KMS_TRY(path_join(dir, COPIES_DIR, &path));
 	SCOPED(closedirp) DIR *d = opendir(path);
 	if (d == NULL)
 		return errno == ENOENT ? KMS_OK : KMS_E_IO;
