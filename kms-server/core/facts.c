@@ -165,11 +165,11 @@ void op_facts(const op_t *op, policy_request_t *q)
 	q->now_ms = op->now_ms;
 	q->bootstrap = op->bootstrap;
 	q->has_address = network_addr(span_str(op->rq->caller.ip), q->address) == KMS_OK;
-	q->maintenance = covered(op, q);
 	if (op->rq->caller.kind == CALLER_VERIFIED)
 		q->certificate_from_ms = op->rq->caller.id.not_before_ms;
 	if (op->who == POLICY_NODE)
 		node_facts(op, q);
 	else if (op->who == POLICY_OPERATOR)
 		person_facts(op, q);
+	q->maintenance = covered(op, q); /* asks which node it is */
 }

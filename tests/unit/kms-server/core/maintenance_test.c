@@ -832,6 +832,19 @@ static void test_what_the_clock_opens_covers_no_person(void **state)
 	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_SUSPEND, .path = "acme/db/v0"});
 }
 
+/* An event of some nodes covers their own requests, and nobody else's. */
+static void test_an_event_of_nodes_covers_these(void **state)
+{
+	world_t *w = *state;
+	fixture_must(w->f, 200,
+		     &(ask_t){.op = OP_POLICY_PUT, .path = "//planned", .body = ONLY_IN_MAINTENANCE});
+	(void)create(w->f, ",\"service\":\"db\",\"nodes\":[\"n1\"]");
+	fixture_refused(w->f, 403, "denied", &(ask_t){.op = OP_VOLUME_SUSPEND, .path = "acme/db/v1"});
+	fixture_refused(w->f, 403, "denied",
+			&(ask_t){.op = OP_VOLUME_REFORMAT, .who = &w->node[2], .path = "acme/db/v2"});
+	fixture_must(w->f, 200, &(ask_t){.op = OP_VOLUME_REFORMAT, .who = &w->node[1], .path = "acme/db/v1"});
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -863,6 +876,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_clock_has_its_hours, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_clock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_the_clock_opens_covers_no_person, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_event_of_nodes_covers_these, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
