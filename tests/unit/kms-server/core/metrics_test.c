@@ -201,6 +201,7 @@ static void test_view(void **state)
 		"claviger_sink_ok{sink=\"webhook\"} 0",
 		"claviger_sink_lag_events{sink=\"webhook\"} 100",
 		"claviger_sink_lag_events{sink=\"?ebhook\"} 100",
+		/* NOLINTNEXTLINE(bugprone-suspicious-missing-comma): one line of the page */
 		"claviger_build_info{version=\"" CLAVIGER_VERSION "\"} 1",
 	};
 	for (size_t i = 0; i < COUNT(lines); i++)
