@@ -12,17 +12,12 @@
 
 #define HEADER_KEY_CAP (PATH3_CAP + 16U)
 
-static json_t *text_or_null(const char *s)
-{
-	return s[0] != '\0' ? json_string(s) : json_null();
-}
-
 json_t *escrow_json(const volume_rec_t *v)
 {
 	const volume_escrow_t *e = &v->escrow;
 	return json_pack("{s:o, s:I, s:o, s:o}", "proven_ms", op_time_json(e->proven_ms), "version",
 			 (json_int_t)e->version, "failed_ms", op_time_json(e->failed_ms), "reason",
-			 text_or_null(e->reason));
+			 op_text_json(e->reason));
 }
 
 static json_t *header_json(const volume_header_copy_t *h)
@@ -69,19 +64,22 @@ static void header_key(const char *volume, uint32_t generation, char out[HEADER_
 	(void)snprintf(out, HEADER_KEY_CAP, "%s/%010u", volume, generation);
 }
 
-/* Its secret is still there, and it is of the volume key that the data are under, or will be. */
-static bool is_of_use(const volume_rec_t *v, const volume_header_copy_t *h)
+/* Of the volume key that the data are under, or will be. */
+static bool is_registered(volume_rec_t *v, const uint8_t value[FINGERPRINT_LEN])
 {
-	bool secret = false, key = false;
-	for (size_t i = 0; i < v->n_secrets; i++)
-		secret = secret ||
-			 (v->secrets[i].version == h->version && v->secrets[i].state != SECRET_DESTROYED);
-	for (size_t i = 0; i < v->n_fingerprints; i++) {
-		const volume_fingerprint_t *f = &v->fingerprints[i];
-		bool now = f->lineage == v->lineage && (f->state == FP_ACTIVE || f->state == FP_PENDING);
-		key = key || (now && memcmp(f->value, h->fingerprint, FINGERPRINT_LEN) == 0);
+	static const fingerprint_state_t good[] = {FP_ACTIVE, FP_PENDING};
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		const volume_fingerprint_t *f = volume_fingerprint_in(v, good[i]);
+		if (f != NULL && ct_equal(f->value, value, FINGERPRINT_LEN))
+			return true;
 	}
-	return secret && key;
+	return false;
+}
+
+static bool is_of_use(volume_rec_t *v, const volume_header_copy_t *h)
+{
+	const volume_secret_t *s = volume_secret_version(v, h->version);
+	return s != NULL && s->state != SECRET_DESTROYED && is_registered(v, h->fingerprint);
 }
 
 static kms_err_t drop_header(store_txn_t *t, const char *key, volume_rec_t *v, size_t at)
@@ -200,12 +198,8 @@ static kms_err_t decode_copy(op_t *op, const json_t *copy, buf_t *out)
 
 static kms_err_t check_key(op_t *op, const proof_body_t *b)
 {
-	static const fingerprint_state_t good[] = {FP_ACTIVE, FP_PENDING};
-	for (size_t i = 0; i < 2; i++) {
-		const volume_fingerprint_t *f = volume_fingerprint_in(&op->volume, good[i]);
-		if (f != NULL && ct_equal(f->value, b->fingerprint, FINGERPRINT_LEN))
-			return KMS_OK;
-	}
+	if (is_registered(&op->volume, b->fingerprint))
+		return KMS_OK;
 	return op_refuse(op, KMS_E_DENIED, 403, "denied",
 			 "The fingerprint is not a registered one: this is not the volume's header.");
 }

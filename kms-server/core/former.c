@@ -3,25 +3,10 @@
  * node replace). */
 #include "kms-server/core/internal.h"
 
-static bool is_live(secret_state_t s)
-{
-	switch (s) {
-	case SECRET_PRE_ACTIVE:
-	case SECRET_PENDING:
-	case SECRET_ACTIVE:
-	case SECRET_PREVIOUS:
-		return true;
-	case SECRET_DEACTIVATED:
-	case SECRET_DESTROYED:
-		return false;
-	}
-	return true;
-}
-
 static bool knows_live(const volume_rec_t *v, const volume_former_t *f)
 {
 	for (size_t i = 0; i < v->n_secrets; i++)
-		if (v->secrets[i].version <= f->version && is_live(v->secrets[i].state))
+		if (v->secrets[i].version <= f->version && secret_state_live(v->secrets[i].state))
 			return true;
 	return false;
 }

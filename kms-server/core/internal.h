@@ -271,6 +271,8 @@ KMS_MUST op_see_event(op_t *op, span_t event_bytes);
 /* Whether the volume is bound to the calling node's very generation. */
 bool op_bound_to(const op_t *op, const volume_rec_t *v);
 
+/* null for an empty text. */
+json_t *op_text_json(const char *s);
 /* Milliseconds, or null for "never" (0). */
 json_t *op_time_json(int64_t ms);
 

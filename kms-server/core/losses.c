@@ -5,28 +5,13 @@
 #include "common/proto/json.h"
 #include "kms-server/core/records.h"
 
-static bool is_live(secret_state_t s)
-{
-	switch (s) {
-	case SECRET_PRE_ACTIVE:
-	case SECRET_PENDING:
-	case SECRET_ACTIVE:
-	case SECRET_PREVIOUS:
-		return true;
-	case SECRET_DEACTIVATED:
-	case SECRET_DESTROYED:
-		break;
-	}
-	return false;
-}
-
 /* A version number may come again in another history: the time when it was made tells them apart. */
 static bool holds_secret(const volume_rec_t *v, const volume_secret_t *want)
 {
 	for (size_t i = 0; i < v->n_secrets; i++) {
 		const volume_secret_t *s = &v->secrets[i];
 		if (s->version == want->version && s->lineage == want->lineage &&
-		    s->created_ms == want->created_ms && is_live(s->state))
+		    s->created_ms == want->created_ms && secret_state_live(s->state))
 			return true;
 	}
 	return false;

@@ -173,13 +173,20 @@ static kms_err_t add_task(op_t *op, const char *id, const found_volume_t *f, mai
 	return record_put_task(op->txn, op->mac, key, &task);
 }
 
-static kms_err_t new_id(char out[MAINT_ID_CAP])
+#define ID_BYTES 8U
+
+static void write_id(const uint8_t bytes[ID_BYTES], char out[MAINT_ID_CAP])
 {
-	uint8_t r[8];
-	KMS_TRY(crypto_random(r, sizeof r));
 	out[0] = 'm';
 	out[1] = '-';
-	hex_encode(span_of(r, sizeof r), out + 2);
+	hex_encode(span_of(bytes, ID_BYTES), out + 2);
+}
+
+static kms_err_t new_id(char out[MAINT_ID_CAP])
+{
+	uint8_t r[ID_BYTES];
+	KMS_TRY(crypto_random(r, sizeof r));
+	write_id(r, out);
 	return KMS_OK;
 }
 
@@ -313,9 +320,7 @@ static kms_err_t schedule_id(const op_t *op, const path3_t *of, char out[MAINT_I
 	(void)snprintf(text, sizeof text, "%s/%s %lld", of->customer, of->service,
 		       (long long)(op->now_ms / 86400000));
 	KMS_TRY(crypto_sha256(span_str(text), digest));
-	out[0] = 'm';
-	out[1] = '-';
-	hex_encode(span_of(digest, 8), out + 2);
+	write_id(digest, out);
 	return KMS_OK;
 }
 
@@ -400,14 +405,14 @@ static bool same_service(const path3_t *a, const path3_t *b)
 
 kms_err_t maint_schedule(core_t *c, store_txn_t *t, int64_t now_ms)
 {
+	if (c->rotate_ms == 0 || (c->has_rotate_hours && !hours_contain(&c->rotate_hours, now_ms)))
+		return KMS_OK;
 	SCOPED(found_free) found_list_t all = {0};
 	SCOPED(freep) core_request_t *nobody = calloc(1, sizeof *nobody);
 	if (nobody == NULL)
 		return KMS_E_NOMEM;
 	op_t op = {.core = c, .txn = t, .rq = nobody, .mac = keyring_mac(c->keys), .now_ms = now_ms};
 	(void)snprintf(nobody->caller.id.operator_name, sizeof nobody->caller.id.operator_name, "kms-server");
-	if (c->rotate_ms == 0 || (c->has_rotate_hours && !hours_contain(&c->rotate_hours, now_ms)))
-		return KMS_OK;
 	KMS_TRY(find_due(&op, &all));
 	for (size_t i = 0, n; i < all.n; i += n) {
 		for (n = 1; i + n < all.n && same_service(&all.at[i].path, &all.at[i + n].path);)

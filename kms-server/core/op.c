@@ -196,6 +196,11 @@ kms_err_t op_page(op_t *op, store_table_t table, const char *prefix, page_item_f
 	return op_page_by(op, table, prefix, NULL, each);
 }
 
+json_t *op_text_json(const char *s)
+{
+	return s[0] != '\0' ? json_string(s) : json_null();
+}
+
 json_t *op_time_json(int64_t ms)
 {
 	return ms != 0 ? json_integer((json_int_t)ms) : json_null();

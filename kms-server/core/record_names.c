@@ -32,6 +32,21 @@ const char *operator_role_name(operator_role_t r)
 	return "unknown";
 }
 
+bool secret_state_live(secret_state_t s)
+{
+	switch (s) {
+	case SECRET_PRE_ACTIVE:
+	case SECRET_PENDING:
+	case SECRET_ACTIVE:
+	case SECRET_PREVIOUS:
+		return true;
+	case SECRET_DEACTIVATED:
+	case SECRET_DESTROYED:
+		return false;
+	}
+	return false;
+}
+
 const char *secret_state_name(secret_state_t s)
 {
 	switch (s) {

@@ -400,6 +400,8 @@ RECORD_IO(policy_rec_t, policy)
 const char *identity_state_name(identity_state_t s);
 const char *operator_role_name(operator_role_t r);
 const char *secret_state_name(secret_state_t s);
+/* May open the volume: released, as long as it is of the present lineage. */
+bool secret_state_live(secret_state_t s);
 const char *fingerprint_state_name(fingerprint_state_t s);
 const char *volume_state_name(volume_state_t s);
 const char *maint_state_name(maint_state_t s);

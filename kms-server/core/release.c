@@ -35,19 +35,7 @@ static bool is_valid(const volume_rec_t *v, const volume_fingerprint_t *f)
 /* Which secrets of the volume leave: every live one, newest first. */
 static bool is_live(const volume_rec_t *v, const volume_secret_t *s)
 {
-	if (s->lineage != v->lineage)
-		return false;
-	switch (s->state) {
-	case SECRET_PRE_ACTIVE:
-	case SECRET_PENDING:
-	case SECRET_ACTIVE:
-	case SECRET_PREVIOUS:
-		return true;
-	case SECRET_DEACTIVATED:
-	case SECRET_DESTROYED:
-		return false;
-	}
-	return false;
+	return s->lineage == v->lineage && secret_state_live(s->state);
 }
 
 static release_status_t status_of(const volume_rec_t *v)

@@ -6,11 +6,6 @@
 
 /* --- as JSON --- */
 
-static json_t *text_or_null(const char *s)
-{
-	return s[0] != '\0' ? json_string(s) : json_null();
-}
-
 static json_t *fingerprints_json(const volume_rec_t *v)
 {
 	json_t *list = json_array();
@@ -46,7 +41,7 @@ static json_t *rotation_json(const volume_rec_t *v)
 		return json_null();
 	return json_pack("{s:I, s:I, s:o}", "version", (json_int_t)v->rotation_version, "started_ms",
 			 (json_int_t)v->rotation_started_ms, "maintenance",
-			 text_or_null(v->rotation_maintenance));
+			 op_text_json(v->rotation_maintenance));
 }
 
 json_t *volume_json(const path3_t *path, const volume_rec_t *v)
@@ -57,7 +52,7 @@ json_t *volume_json(const path3_t *path, const volume_rec_t *v)
 		"{s:s, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o}",
 		"volume", text, "node", v->node, "generation", (json_int_t)v->generation, "state",
 		volume_state_name(v->state), "lineage", (json_int_t)v->lineage, "luks_uuid",
-		text_or_null(v->luks_uuid), "fingerprints", fingerprints_json(v), "secrets", secrets_json(v),
+		op_text_json(v->luks_uuid), "fingerprints", fingerprints_json(v), "secrets", secrets_json(v),
 		"rotation", rotation_json(v), "reencryption", volume_reencryption_json(v), "last_released_ms",
 		op_time_json(v->last_released_ms), "rotated_ms", op_time_json(v->rotated_ms),
 		"reencrypted_ms", op_time_json(v->reencrypted_ms), "created_ms", (json_int_t)v->created_ms,
